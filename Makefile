@@ -1,0 +1,89 @@
+# Oneshot. `make help` lists what there is to do; `make run` and `make check` do all the set-up.
+
+BUILD   ?= release
+OUT     := build/$(BUILD)
+CC      ?= gcc
+VERSION := 0.1.0
+
+PKGS := libmicrohttpd libcurl libcjson yaml-0.1 sqlite3 libcrypto libseccomp
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wformat=2 \
+	-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wwrite-strings \
+	-Wcast-align -Wcast-qual -Wpointer-arith -Wundef -Wvla -Walloca -Wswitch-enum \
+	-Wimplicit-fallthrough -Wnull-dereference -Werror
+ifeq ($(findstring clang,$(CC)),)
+WARN += -Wjump-misses-init
+endif
+HARDEN := -O2 -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
+	-fcf-protection -fPIE
+
+CPPFLAGS = -D_GNU_SOURCE -DONESHOT_VERSION='"$(VERSION)"' -Iorchestrator -I$(OUT)/gen \
+	-include base/banned.h $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CFLAGS_release := $(HARDEN)
+CFLAGS_debug   := -O0
+CFLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_tsan    := -O1 -fsanitize=thread -fno-omit-frame-pointer
+CFLAGS   = -std=c11 -g -pthread $(WARN) $(CFLAGS_$(BUILD))
+LDFLAGS_release := -pie -Wl,-z,relro,-z,now
+LDFLAGS_asan    := -fsanitize=address,undefined
+LDFLAGS_tsan    := -fsanitize=thread
+LDFLAGS  = -pthread $(LDFLAGS_$(BUILD))
+LDLIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+
+MAIN_SRC := orchestrator/main.c
+LIB_SRC  := $(filter-out $(MAIN_SRC),$(wildcard orchestrator/*/*.c))
+LIB_OBJ  := $(LIB_SRC:%.c=$(OUT)/obj/%.o)
+MAIN_OBJ := $(MAIN_SRC:%.c=$(OUT)/obj/%.o)
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(OUT)/unit/%)
+
+WARDEN_SRC := $(wildcard images/warden/*.c) orchestrator/frames/frame.c orchestrator/frames/stream.c
+WARDEN_OBJ := $(WARDEN_SRC:%.c=$(OUT)/warden-obj/%.o)
+
+.PHONY: all warden unit clean help
+all: $(OUT)/oneshot warden
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(OUT)/oneshot: $(MAIN_OBJ) $(OUT)/liboneshot.a
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS) -o $@ $(MAIN_OBJ) $(OUT)/liboneshot.a $(LDLIBS)
+
+$(OUT)/liboneshot.a: $(LIB_OBJ)
+	@rm -f $@
+	@ar rcs $@ $(LIB_OBJ)
+
+$(OUT)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# ---- the warden: static, so that it runs in any image ----
+warden: $(OUT)/warden ## build PID 1 of the containers
+
+$(OUT)/warden: $(WARDEN_OBJ)
+	@echo "  LD    $@"
+	@$(CC) -static-pie $(if $(filter release,$(BUILD)),-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) -o $@ $(WARDEN_OBJ)
+comma := ,
+
+$(OUT)/warden-obj/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) -D_GNU_SOURCE -Iorchestrator -Iimages/warden -include base/banned.h -std=c11 -g \
+		$(WARN) $(HARDEN) -MMD -MP -c -o $@ $<
+
+# ---- unit tests ----
+unit: $(UNIT_BIN) ## run the C unit tests of BUILD=release|debug|asan|tsan
+	@tests/unit/run.sh $(UNIT_BIN)
+
+$(OUT)/unit/%: tests/unit/%.c $(OUT)/liboneshot.a
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) $(shell pkg-config --cflags check) $(CFLAGS) -Wno-pedantic -MMD -MP -o $@ $< \
+		$(LDFLAGS) $(OUT)/liboneshot.a $(LDLIBS) $(shell pkg-config --libs check)
+
+clean: ## remove what was built
+	rm -rf build
+
+-include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(WARDEN_OBJ:.o=.d) $(UNIT_BIN:=.d)

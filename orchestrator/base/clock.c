@@ -1,0 +1,52 @@
+#include "base/clock.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <time.h>
+
+static int64_t now_us(clockid_t id)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(id, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t clock_ms(void)
+{
+    return now_us(CLOCK_MONOTONIC) / 1000;
+}
+
+int64_t clock_us(void)
+{
+    return now_us(CLOCK_MONOTONIC);
+}
+
+int64_t clock_wall_ms(void)
+{
+    return now_us(CLOCK_REALTIME) / 1000;
+}
+
+int clock_left_ms(int64_t deadline_ms)
+{
+    int64_t left;
+
+    if (deadline_ms == INT64_MAX)
+        return -1;
+    left = deadline_ms - clock_ms();
+    if (left < 0)
+        return 0;
+    return left > INT_MAX ? INT_MAX : (int)left;
+}
+
+const char *clock_text(char *out, int64_t wall_ms)
+{
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm tm = {0};
+    size_t n;
+
+    (void)gmtime_r(&seconds, &tm);
+    n = strftime(out, CLOCK_TEXT_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
+    (void)snprintf(out + n, CLOCK_TEXT_MAX - n, ".%03dZ", (int)(wall_ms % 1000));
+    return out;
+}

@@ -1,0 +1,312 @@
+/*
+ * One run, pulled through by its caller: take a container, send the job, read frames until the
+ * RESULT. See docs/ARCHITECTURE.md for who enforces which deadline; this side only waits a little
+ * longer than the keeper, whose kill ends the stream.
+ */
+#include "core/run.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "core/core_state.h"
+#include "core/run_state.h"
+
+enum { HARD_LATE_MS = 2000 };
+
+struct run *run_new(struct core *core, const struct run_request *request)
+{
+    struct run *run = xcalloc(1, sizeof(*run));
+
+    run->core = core;
+    run->request = request;
+    run->lease.fd = -1;
+    run->in.ws_fd = -1;
+    run->new_us = clock_us();
+    run->hard_ms = INT64_MAX;
+    run->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    run_result_init(&run->result, core_spool_dir(core));
+    run->result.memory = request->memory ? request->memory : (uint64_t)request->policy->memory;
+    return run;
+}
+
+void run_cancel(struct run *run)
+{
+    const uint64_t one = 1;
+
+    atomic_store(&run->is_cancelled, true);
+    (void)!write(run->cancel_fd, &one, sizeof(one));
+}
+
+static void cancelled(struct run *run)
+{
+    run->result.outcome = OUTCOME_CANCELLED;
+    (void)str_copy(run->result.reason, "cancelled", sizeof(run->result.reason));
+}
+
+static void note_timings(struct run *run, int64_t took_us)
+{
+    struct run_result *r = &run->result;
+    const struct handover_taken *t = &run->lease.taken;
+
+    r->queue_us = t->queued_us;
+    r->take_us = took_us - t->queued_us > 0 ? took_us - t->queued_us : 0;
+    r->was_warm = t->was_parked;
+    r->memory = t->memory;
+    str_hex(r->container, t->container, sizeof(t->container));
+    (void)str_copy(r->image, "sha256:", sizeof(r->image));
+    str_hex(r->image + strlen("sha256:"), t->image, sizeof(t->image));
+}
+
+static int take(struct run *run, const struct handover_take *ask, struct err *err)
+{
+    const struct run_request *q = run->request;
+    struct link_wait wait = {.client_fd = q->client_fd, .cancel_fd = run->cancel_fd};
+    struct handover refusal;
+    int64_t began = clock_us();
+    int rc = link_take(core_link(run->core), ask, &wait, &run->lease, &refusal, err);
+
+    if (rc == 0) {
+        note_timings(run, clock_us() - began);
+        return 0;
+    }
+    run->lease.fd = -1;
+    run->result.queue_us = clock_us() - began;
+    run->result.retry_after_s = (int)((refusal.ms + 999) / 1000);
+    if (run->result.retry_after_s < 1)
+        run->result.retry_after_s = 1;
+    return -1;
+}
+
+static int list_workspace(struct run *run, struct err *err)
+{
+    struct workspace *w = run->request->workspace;
+
+    return w ? workspace_list(w, &run->sent, &run->sent_n, err) : 0;
+}
+
+/* The hard deadline counted the transfer of inputs in; from now on only the program's time counts. */
+static void begin_time(struct run *run, const struct handover_take *ask)
+{
+    int64_t hard = (int64_t)run->job_timeout_ms + run->job_grace_ms + RUN_HARD_SPARE_MS;
+
+    run->go_us = clock_us();
+    run->hard_ms = clock_ms() + hard;
+    if (ask->run_ms > hard + RUN_HARD_SPARE_MS)
+        link_extend(core_link(run->core), &run->lease, (uint64_t)hard);
+}
+
+static void begin(struct run *run, struct run_event *ret)
+{
+    struct handover_take ask;
+    struct err err = {0};
+
+    run->phase = PHASE_DONE;
+    if (list_workspace(run, &err) < 0) {
+        run_result_infra(run, &err, 1);
+        return;
+    }
+    run_job_plan(run, &ask);
+    if (run->job_timeout_ms == 0) {
+        run->result.outcome = OUTCOME_TIMEOUT;
+        (void)str_copy(run->result.reason, "no time was given", sizeof(run->result.reason));
+        return;
+    }
+    if (take(run, &ask, &err) < 0) {
+        if (err.kind == ERR_CANCELLED)
+            cancelled(run);
+        else
+            run_result_infra(run, &err, run->result.retry_after_s);
+        return;
+    }
+    run->storage = xmalloc(RUN_READ);
+    frame_reader_init(&run->reader, run->storage, RUN_READ);
+    if (run_job_send(run, &err) < 0) {
+        run_result_infra(run, &err, 1);
+        return;
+    }
+    run->result.was_sent = true;
+    run->phase = PHASE_SENT;
+    begin_time(run, &ask);
+    *ret = (struct run_event){.kind = RUN_QUEUED};
+}
+
+/* ---- reading ---- */
+
+static void send_cancel(struct run *run)
+{
+    uint8_t frame[FRAME_HEAD];
+    uint64_t count;
+
+    (void)!read(run->cancel_fd, &count, sizeof(count));
+    if (run->cancel_was_sent)
+        return;
+    run->cancel_was_sent = true;
+    frame_put_head(frame, FRAME_CANCEL, 0, 0, 0);
+    (void)!io_write_all(run->lease.fd, frame, sizeof(frame), clock_ms() + RUN_CANCEL_MS, NULL);
+    if (run->hard_ms > clock_ms() + RUN_CANCEL_MS)
+        run->hard_ms = clock_ms() + RUN_CANCEL_MS;
+}
+
+/* The program is over and what it left is on its way: give that the time that it needs. */
+static void extend_for_files(struct run *run)
+{
+    uint64_t most = run->request->workspace ? (uint64_t)run->request->policy->workspace_quota
+                                            : (uint64_t)run->request->policy->files_out_total;
+    int64_t ms = RUN_COLLECT_MS + (int64_t)(most / RUN_BYTES_PER_MS);
+
+    if (run->hard_ms >= run->ended_us / 1000 + ms)
+        return;
+    run->hard_ms = run->ended_us / 1000 + ms;
+    link_extend(core_link(run->core), &run->lease, (uint64_t)ms);
+}
+
+/* 1: bytes came; 0: the stream ended; -1: the run is over for another reason. */
+static int read_stream(struct run *run)
+{
+    size_t room;
+    uint8_t *space = frame_space(&run->reader, &room);
+    ssize_t n = read(run->lease.fd, space, room);
+    long payload;
+
+    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+        return 1;
+    if (n <= 0)
+        return 0;
+    payload = mux_strip(&run->mux, space, (size_t)n);
+    if (payload < 0)
+        return 0;
+    frame_fill(&run->reader, (size_t)payload);
+    return 1;
+}
+
+static void lost(struct run *run)
+{
+    if (run->cancel_was_sent)
+        cancelled(run);
+    else
+        run_result_lost(run);
+    run->phase = PHASE_DONE;
+}
+
+static void wait_and_read(struct run *run)
+{
+    bool feeds = run->phase != PHASE_COLLECT && run_job_feed(run);
+    struct pollfd f[3] = {
+        {.fd = run->lease.fd, .events = (short)(POLLIN | (feeds ? POLLOUT : 0))},
+        {.fd = run->request->client_fd, .events = POLLRDHUP},
+        {.fd = run->cancel_fd, .events = POLLIN},
+    };
+    int n;
+
+    if (run->phase == PHASE_COLLECT)
+        extend_for_files(run);
+    n = poll(f, 3, clock_left_ms(run->hard_ms + HARD_LATE_MS));
+    if (n == 0) {
+        /* The keeper should have ended the stream by now: it is dead or stuck. */
+        lost(run);
+        return;
+    }
+    if (f[1].revents) {
+        cancelled(run);
+        run->phase = PHASE_DONE;
+        return;
+    }
+    if (f[2].revents)
+        send_cancel(run);
+    if (f[0].revents & (POLLIN | POLLHUP | POLLERR) && read_stream(run) == 0)
+        lost(run);
+}
+
+static bool next_frame(struct run *run, struct run_event *ret)
+{
+    struct frame f;
+    int got;
+
+    while (run->phase != PHASE_DONE && (got = frame_next(&run->reader, &f))) {
+        int rc = got < 0 ? -1 : run_frame(run, &f, ret);
+
+        if (got < 0) {
+            struct err err = {0};
+
+            (void)err_set(&err, ERR_PEER, "the container broke the protocol");
+            run_result_infra(run, &err, 0);
+        }
+        if (rc < 0)
+            run->phase = PHASE_DONE;
+        if (rc > 0)
+            return true;
+    }
+    return false;
+}
+
+static void finish_times(struct run *run)
+{
+    struct run_result *r = &run->result;
+    int64_t now = clock_us();
+
+    if (!run->go_us)
+        return;
+    r->run_us = (run->ended_us ? run->ended_us : now) - run->go_us;
+    r->collect_us = run->ended_us ? now - run->ended_us : 0;
+    if (!r->out_bytes)
+        r->out_bytes = r->out.size;
+    if (!r->err_bytes)
+        r->err_bytes = r->err_out.size;
+}
+
+void run_next(struct run *run, struct run_event *ret)
+{
+    if (run->phase == PHASE_NEW) {
+        run->phase = PHASE_QUEUED;
+        *ret = (struct run_event){.kind = RUN_QUEUED};
+        return;
+    }
+    if (run->phase == PHASE_QUEUED)
+        begin(run, ret);
+    while (run->phase != PHASE_DONE) {
+        if (next_frame(run, ret))
+            return;
+        if (run->phase != PHASE_DONE)
+            wait_and_read(run);
+    }
+    run_incoming_drop(run);
+    finish_times(run);
+    *ret = (struct run_event){.kind = RUN_DONE};
+}
+
+const struct run_result *run_result(const struct run *run)
+{
+    return &run->result;
+}
+
+const struct run_result *run_wait(struct run *run)
+{
+    struct run_event ev;
+
+    do
+        run_next(run, &ev);
+    while (ev.kind != RUN_DONE);
+    return &run->result;
+}
+
+void run_free(struct run *run)
+{
+    if (!run)
+        return;
+    if (run->lease.fd >= 0)
+        link_done(core_link(run->core), &run->lease);
+    core_tell_observers(run->core, run->request, &run->result);
+    run_result_done(&run->result);
+    workspace_entries_free(run->sent, run->sent_n);
+    if (run->cancel_fd >= 0)
+        (void)close(run->cancel_fd);
+    free(run->storage);
+    free(run);
+}

@@ -1,0 +1,284 @@
+/*
+ * A run on its way in: what the keeper is asked for, and the JOB frames. A small program goes out
+ * in one write; input files follow from their spools in pieces.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/json.h"
+#include "core/run_state.h"
+
+enum {
+    HEAD_MAX = 24 * 1024 * 1024, /* JOB, META and CODE together */
+    SEND_MS = 10000,             /* without progress */
+    AIQ_GRACE_MS = 10,           /* a reply that is due leaves little for a second stage */
+};
+
+static uint64_t input_bytes(const struct run *run)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < run->request->files_n; i++)
+        n += run->request->files[i].data->size;
+    for (size_t i = 0; i < run->sent_n; i++)
+        n += run->sent[i].size;
+    return n;
+}
+
+static uint32_t as_ms(int64_t ms)
+{
+    if (ms < 0)
+        return 0;
+    return ms > INT32_MAX ? INT32_MAX : (uint32_t)ms;
+}
+
+void run_job_plan(struct run *run, struct handover_take *ret_take)
+{
+    const struct run_request *q = run->request;
+    const struct policy *p = q->policy;
+    int64_t timeout = q->timeout_ms == RUN_TIMEOUT_DEFAULT ? p->time_default_ms : q->timeout_ms;
+    int64_t wait = p->queue_wait_ms, grace = p->time_grace_ms;
+
+    if (timeout > p->time_max_ms)
+        timeout = p->time_max_ms;
+    if (q->deadline_ms != INT64_MAX) {
+        int64_t left = q->deadline_ms - clock_ms();
+
+        wait = left < wait ? left : wait;
+        grace = AIQ_GRACE_MS < grace ? AIQ_GRACE_MS : grace;
+    }
+    run->job_timeout_ms = as_ms(timeout);
+    run->job_grace_ms = as_ms(grace);
+    *ret_take = (struct handover_take){
+        .policy = p->key,
+        .memory = q->memory == (uint64_t)p->memory ? 0 : q->memory,
+        .wait_ms = as_ms(wait),
+        .run_ms = as_ms(timeout + grace + RUN_HARD_SPARE_MS) +
+                  as_ms((int64_t)(input_bytes(run) / RUN_BYTES_PER_MS)),
+    };
+}
+
+static void put_frame(struct buf *b, uint8_t type, uint8_t flags, const void *data, size_t n)
+{
+    uint8_t head[FRAME_HEAD];
+
+    frame_put_head(head, type, flags, 0, (uint32_t)n);
+    (void)buf_add(b, head, sizeof(head));
+    (void)buf_add(b, data, n);
+}
+
+/* Text of any length as frames of one type, all but the last marked MORE. */
+static void put_parts(struct buf *b, uint8_t type, const char *data, size_t n)
+{
+    do {
+        size_t take = n < FRAME_MAX ? n : FRAME_MAX;
+
+        put_frame(b, type, take < n ? FRAME_MORE : 0, data, take);
+        data += take;
+        n -= take;
+    } while (n);
+}
+
+static void put_member(struct buf *b, const char *name, const char *value)
+{
+    json_put_str(b, name, strlen(name));
+    (void)buf_char(b, ':');
+    json_put_str(b, value, strlen(value));
+}
+
+static void put_meta(struct buf *out, const struct run_request *q)
+{
+    CLEANUP(buf_done) struct buf b;
+    bool figures = q->figures < 0 ? q->policy->figures : q->figures > 0;
+
+    buf_init(&b, HEAD_MAX);
+    (void)buf_char(&b, '{');
+    put_member(&b, "filename", q->filename);
+    (void)buf_char(&b, ',');
+    put_member(&b, "value",
+               q->value == RUN_VALUE_LAST_EXPRESSION ? "last_expression" : "none");
+    (void)buf_fmt(&b, ",\"extract\":%s,\"figures\":%s,\"await\":%s,\"stdin\":%s,\"argv\":[",
+                  q->extract ? "true" : "false", figures ? "true" : "false",
+                  q->value == RUN_VALUE_LAST_EXPRESSION ? "true" : "false",
+                  q->stdin_len ? "true" : "false");
+    for (const char *const *a = q->args; a && *a; a++) {
+        if (a != q->args)
+            (void)buf_char(&b, ',');
+        json_put_str(&b, *a, strlen(*a));
+    }
+    (void)buf_str(&b, "],\"env\":{");
+    for (size_t i = 0; i < q->env_n; i++) {
+        if (i)
+            (void)buf_char(&b, ',');
+        put_member(&b, q->env[i].name, q->env[i].value);
+    }
+    (void)buf_str(&b, "}}");
+    put_parts(out, FRAME_META, buf_get(&b), b.len);
+    out->is_full = out->is_full || b.is_full;
+}
+
+static void put_job(struct run *run, struct buf *b)
+{
+    const struct run_request *q = run->request;
+    const struct policy *p = q->policy;
+    int64_t left = run->job_timeout_ms;
+    uint8_t bytes[JOB_LEN];
+    struct job job = {
+        .grace_ms = run->job_grace_ms,
+        .output_soft = (uint64_t)p->output_soft,
+        .output_hard = (uint64_t)p->output_hard,
+        .file_max = (uint64_t)p->files_out_size,
+        .files_max = (uint64_t)p->files_out_total,
+        .files_count = (uint32_t)p->files_out,
+    };
+
+    if (p->gather || q->workspace)
+        job.flags |= JOB_GATHER | (p->gather_tmp ? JOB_TMP : 0U);
+    if (q->workspace) {
+        job.flags |= JOB_SYNC;
+        job.file_max = job.files_max = (uint64_t)p->workspace_quota;
+        job.files_count = UINT32_MAX;
+    }
+    /* Where the reply is due at a fixed time the wait in line is the program's own loss. */
+    if (q->deadline_ms != INT64_MAX && q->deadline_ms - clock_ms() < left)
+        left = q->deadline_ms - clock_ms();
+    run->job_timeout_ms = as_ms(left);
+    job.timeout_ms = run->job_timeout_ms;
+    job_encode(bytes, &job);
+    put_frame(b, FRAME_JOB, 0, bytes, sizeof(bytes));
+}
+
+static int send_buf(struct run *run, struct buf *b, struct err *err)
+{
+    int rc = io_write_all(run->lease.fd, buf_get(b), b->len, clock_ms() + SEND_MS, err);
+
+    buf_clear(b);
+    return rc;
+}
+
+static void put_entry(struct buf *b, const struct entry *e)
+{
+    uint8_t bytes[ENTRY_LEN_MAX];
+
+    put_frame(b, FRAME_ENTRY, 0, bytes, entry_encode(bytes, e));
+}
+
+static int send_file(struct run *run, struct buf *b, const struct run_file *f, struct err *err)
+{
+    struct entry e = {.kind = ENTRY_FILE,
+                      .mode = 0644,
+                      .size = f->data->size,
+                      .path = f->path,
+                      .path_len = strlen(f->path)};
+    char piece[FRAME_MAX];
+    uint64_t at = 0;
+
+    put_entry(b, &e);
+    while (at < f->data->size) {
+        ssize_t n = spool_read(f->data, at, piece, sizeof(piece), err);
+
+        if (n < 0)
+            return -1;
+        put_frame(b, FRAME_DATA, 0, piece, (size_t)n);
+        at += (uint64_t)n;
+        if (b->len > FRAME_MAX && send_buf(run, b, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/*
+ * The size was announced when the directory was listed: a file that shrank since is filled up with
+ * zeros, one that grew is cut, as any reader of a file that is being written would see it.
+ */
+static int send_entry(struct run *run, struct buf *b, const struct workspace_entry *w,
+                      struct err *err)
+{
+    struct entry e = {.kind = w->is_dir ? ENTRY_DIR : ENTRY_FILE,
+                      .mode = w->mode,
+                      .size = w->is_dir ? 0 : w->size,
+                      .path = w->path,
+                      .path_len = strlen(w->path)};
+    char piece[FRAME_MAX];
+    auto_fd int fd = -1;
+
+    if (!w->is_dir && workspace_open(run->request->workspace, w->path, &fd, err) < 0)
+        return err && err->kind == ERR_NOTFOUND ? 0 : -1;
+    put_entry(b, &e);
+    for (uint64_t left = e.size; left;) {
+        size_t want = left < sizeof(piece) ? (size_t)left : sizeof(piece);
+        ssize_t n = read(fd, piece, want);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            memset(piece, 0, want);
+            n = (ssize_t)want;
+        }
+        put_frame(b, FRAME_DATA, 0, piece, (size_t)n);
+        left -= (uint64_t)n;
+        if (b->len > FRAME_MAX && send_buf(run, b, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int run_job_send(struct run *run, struct err *err)
+{
+    CLEANUP(buf_done) struct buf b;
+
+    buf_init(&b, HEAD_MAX);
+    put_job(run, &b);
+    put_meta(&b, run->request);
+    put_parts(&b, FRAME_CODE, run->request->code, run->request->code_len);
+    for (size_t i = 0; i < run->sent_n; i++) {
+        if (send_entry(run, &b, &run->sent[i], err) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < run->request->files_n; i++) {
+        if (send_file(run, &b, &run->request->files[i], err) < 0)
+            return -1;
+    }
+    put_frame(&b, FRAME_GO, 0, NULL, 0);
+    if (b.is_full)
+        return err_set(err, ERR_LIMIT, "the program is too large");
+    return send_buf(run, &b, err);
+}
+
+static void next_stdin_frame(struct run *run)
+{
+    const struct run_request *q = run->request;
+    size_t n = q->stdin_len - run->stdin_done;
+
+    if (n > RUN_FEED - FRAME_HEAD)
+        n = RUN_FEED - FRAME_HEAD;
+    run->feed_at = 0;
+    run->feed_len = FRAME_HEAD + n;
+    frame_put_head(run->feed, FRAME_STDIN, run->stdin_done + n < q->stdin_len ? FRAME_MORE : 0, 0,
+                   (uint32_t)n);
+    memcpy(run->feed + FRAME_HEAD, q->stdin_data + run->stdin_done, n);
+    run->stdin_done += n;
+}
+
+bool run_job_feed(struct run *run)
+{
+    for (;;) {
+        ssize_t k;
+
+        if (run->feed_at == run->feed_len) {
+            if (run->stdin_done == run->request->stdin_len)
+                return false;
+            next_stdin_frame(run);
+        }
+        k = send(run->lease.fd, run->feed + run->feed_at, run->feed_len - run->feed_at,
+                 MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (k < 0)
+            return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+        run->feed_at += (size_t)k;
+    }
+}

@@ -1,0 +1,104 @@
+#ifndef CORE_RUN_STATE_H
+#define CORE_RUN_STATE_H
+
+#include <stdatomic.h>
+
+#include "core/link.h"
+#include "core/run.h"
+#include "core/workspace.h"
+#include "frames/frame.h"
+#include "frames/mux.h"
+#include "frames/stream.h"
+#include "policy/policy.h"
+
+/* What the files behind run.h share. One thread uses a run, but for `is_cancelled`. */
+
+enum {
+    RUN_FEED = 4096, /* a STDIN frame */
+    RUN_READ = 2 * (FRAME_HEAD + FRAME_MAX), /* storage of the frame reader */
+    RUN_VALUE_MAX = 16 * 1024 * 1024,
+    RUN_FAULT_MAX = 2 * 1024 * 1024,
+    RUN_OMITTED_MAX = 1000,
+    RUN_LOG_MAX = 100000,
+    RUN_HARD_SPARE_MS = 400,   /* soft end + grace to the keeper's kill: for stop and gathering */
+    RUN_COLLECT_MS = 2000,     /* gathering, before the size is counted in */
+    RUN_BYTES_PER_MS = 16384,  /* slowest transfer that is waited for */
+    RUN_CANCEL_MS = 1000,      /* a cancelled run may still tell what it printed */
+};
+
+enum run_phase {
+    PHASE_NEW,     /* nothing told yet */
+    PHASE_QUEUED,  /* QUEUED was told: take a container next */
+    PHASE_SENT,    /* GO was sent */
+    PHASE_RUNNING, /* STARTED came */
+    PHASE_COLLECT, /* ENDED came */
+    PHASE_DONE,
+};
+
+/* An output file on its way. */
+struct incoming {
+    bool is_open;
+    uint64_t left;
+    struct run_out_file file;
+    int ws_fd; /* into the workspace instead; -1: none */
+    uint64_t ws_token;
+    mode_t mode;
+};
+
+struct run {
+    struct core *core;
+    const struct run_request *request;
+    struct run_result result;
+    enum run_phase phase;
+
+    struct lease lease;
+    uint8_t *storage;
+    struct frame_reader reader;
+    struct mux mux;
+    struct incoming in;
+    const struct run_out_file *told_file; /* RUN_FILE to be told */
+
+    struct workspace_entry *sent; /* what the workspace held at the start */
+    size_t sent_n;
+    size_t stdin_done; /* bytes of standard input that were put into frames */
+    uint8_t feed[RUN_FEED]; /* the STDIN frame that is being sent */
+    size_t feed_at, feed_len;
+
+    int cancel_fd;
+    atomic_bool is_cancelled;
+    bool cancel_was_sent;
+
+    int64_t new_us, go_us, ended_us;
+    int64_t hard_ms; /* clock_ms after which the keeper must have killed it */
+    uint64_t files_total;
+    uint32_t job_timeout_ms, job_grace_ms;
+    bool saw_ready;
+};
+
+/* ---- run_job.c ---- */
+
+/* Bounds for the keeper, from what is asked for. */
+void run_job_plan(struct run *run, struct handover_take *ret_take);
+
+/* Sends everything up to GO. -1: the container was lost while sending; nothing has run. */
+int run_job_send(struct run *run, struct err *err) MUST_CHECK;
+
+/* Sends standard input as far as the stream takes it now. True: more is left, poll for POLLOUT. */
+bool run_job_feed(struct run *run);
+
+/* ---- run_frames.c ---- */
+
+/* Takes one frame in. 1: `ret` is to be told; 0: nothing to tell; -1: the peer broke the rules. */
+int run_frame(struct run *run, const struct frame *f, struct run_event *ret);
+void run_incoming_drop(struct run *run);
+
+/* ---- run_result.c ---- */
+void run_result_init(struct run_result *r, const char *spool_dir);
+void run_result_done(struct run_result *r);
+void run_result_report(struct run *run, const struct outcome_report *report);
+
+/* The end without a RESULT frame: `lost` asks the keeper what became of the container. */
+void run_result_lost(struct run *run);
+void run_result_infra(struct run *run, const struct err *err, int retry_s);
+
+#endif

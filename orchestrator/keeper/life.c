@@ -1,0 +1,591 @@
+/*
+ * The life of a member: ordered, booted, measured, parked, handed over, destroyed. Every path ends
+ * in life_discard, which closes the stream before any engine call: a stream that nobody reads
+ * wedges the engine's kill (security.md 1.1).
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "frames/mux.h"
+#include "frames/stream.h"
+#include "keeper/state.h"
+
+enum {
+    SIZING_STEP_MS = 250,
+    SIZING_LIMIT_MS = 15000,
+    SIZING_STABLE = 1024 * 1024, /* bytes between two looks */
+    RETRY_FIRST_MS = 100,
+    RETRY_LAST_MS = 5000,
+    FATE_WAIT_MS = 1000,
+};
+
+/* Room for what is charged to a container before its footprint is known. */
+static const uint64_t footprint_guess = 256ULL * 1024 * 1024;
+
+static uint64_t limit_for(const struct pool *p, uint64_t memory)
+{
+    return memory + (p->footprint ? p->footprint : footprint_guess);
+}
+
+static void order_start(struct keeper *k, struct pool *p)
+{
+    struct member *m = member_new(&k->pools, p, k->now_ms);
+    struct task *t = task_new(TASK_START);
+    struct spec_names names = {.instance = k->o->settings->instance,
+                               .epoch = k->epoch,
+                               .name = m->name,
+                               .image = p->image.digest};
+
+    (void)snprintf(m->name, sizeof(m->name), "oneshot-%s-%s-%llu", names.instance, k->epoch,
+                   (unsigned long long)m->id);
+    m->memory = (uint64_t)p->policy->memory;
+    names.limit = (int64_t)limit_for(p, m->memory);
+    t->spec = spec_new(p->policy, &names);
+    t->member = m->id;
+    m->busy++;
+    k->starts_n++;
+    crew_add(k->crew, t);
+}
+
+static unsigned count_all(const struct keeper *k, enum member_state state)
+{
+    const struct pool *p;
+    unsigned n = 0;
+
+    TAILQ_FOREACH (p, &k->pools.list, link)
+        n += p->counts[state];
+    return n;
+}
+
+static bool is_anyone_waiting(const struct keeper *k)
+{
+    const struct pool *p;
+
+    TAILQ_FOREACH (p, &k->pools.list, link) {
+        if (p->waiting_n)
+            return true;
+    }
+    return false;
+}
+
+/* Refill yields to running work, but not when somebody stands in line. */
+static unsigned starts_allowed(const struct keeper *k)
+{
+    if (is_anyone_waiting(k) || !count_all(k, MEMBER_RUNNING))
+        return k->starts_max;
+    return (k->starts_max + 1) / 2;
+}
+
+static unsigned count_alive(const struct keeper *k)
+{
+    const struct pool *p;
+    unsigned n = 0;
+
+    TAILQ_FOREACH (p, &k->pools.list, link) {
+        for (unsigned s = 0; s < MEMBER_STATES; s++)
+            n += p->counts[s];
+    }
+    return n;
+}
+
+void life_start_due(struct keeper *k)
+{
+    struct pool *p;
+
+    if (k->is_stopping || !k->is_swept || k->now_ms < k->engine_retry_ms)
+        return;
+    pools_plan(&k->pools, k->now_ms);
+    while (k->starts_n < starts_allowed(k) && count_alive(k) < k->containers_max &&
+           (p = pools_next_start(&k->pools)))
+        order_start(k, p);
+}
+
+void life_discard(struct keeper *k, struct member *m, enum discard_reason reason)
+{
+    if (m->fd >= 0) {
+        if (m->is_watched)
+            loop_unwatch(k, m->fd);
+        (void)shutdown(m->fd, SHUT_RDWR);
+        (void)close(m->fd);
+        m->fd = -1;
+    }
+    m->is_watched = false;
+    m->client = NULL;
+    if (m->state == MEMBER_REMOVING)
+        return;
+    if (m->state == MEMBER_STARTING) {
+        /* Its container is not known yet: remove it when the start is over. */
+        m->is_doomed = true;
+        m->reason = reason;
+        return;
+    }
+    m->reason = reason;
+    m->deadline_ms = k->now_ms;
+    member_move(m, MEMBER_REMOVING, k->now_ms);
+}
+
+/* Hands a call on a member's container to the crew. */
+static void add_call(struct keeper *k, struct member *m, struct task *t)
+{
+    t->member = m->id;
+    (void)str_copy(t->container, m->container, sizeof(t->container));
+    m->busy++;
+    crew_add(k->crew, t);
+}
+
+void life_destroy_due(struct keeper *k)
+{
+    struct member *m;
+
+    TAILQ_FOREACH (m, &k->pools.members, in_all) {
+        if (k->destroys_n >= k->destroys_max)
+            return;
+        if (m->state != MEMBER_REMOVING || m->busy || m->deadline_ms > k->now_ms)
+            continue;
+        k->destroys_n++;
+        add_call(k, m, task_new(TASK_DESTROY));
+    }
+}
+
+static void send_taken(struct keeper *k, struct member *m)
+{
+    struct handover msg = {.type = HANDOVER_TAKEN, .seq = m->seq, .member = m->id};
+    struct handover_taken *t = &msg.u.taken;
+
+    t->member = m->id;
+    t->queued_us = (uint32_t)(clock_us() - m->asked_us);
+    t->was_parked = m->was_parked;
+    t->memory = m->memory;
+    /* A back end whose ids are not 32 bytes leaves zeros here. */
+    (void)!str_unhex(t->container, sizeof(t->container), m->container);
+    (void)!str_unhex(t->image, sizeof(t->image), m->pool->image.digest + strlen("sha256:"));
+    member_move(m, MEMBER_RUNNING, k->now_ms);
+    m->deadline_ms = k->now_ms + m->take.run_ms;
+    member_hold(m, k->now_ms + KEEPER_HOLD_MS);
+    if (!clients_send(m->client, &msg, m->fd))
+        life_discard(k, m, DISCARD_FRONT);
+}
+
+static void hand_over(struct keeper *k, struct member *m, const struct waiter *w, bool was_parked)
+{
+    struct task *t;
+
+    m->client = w->client;
+    m->seq = w->seq;
+    m->take = w->take;
+    m->asked_us = w->asked_us;
+    m->was_parked = was_parked;
+    if (m->is_watched)
+        loop_unwatch(k, m->fd);
+    m->is_watched = false;
+    if (!w->take.memory || w->take.memory == m->memory) {
+        send_taken(k, m);
+        return;
+    }
+    member_move(m, MEMBER_TUNING, k->now_ms);
+    m->memory = w->take.memory;
+    t = task_new(TASK_UPDATE);
+    t->seq = m->seq;
+    t->number = limit_for(m->pool, m->memory);
+    add_call(k, m, t);
+}
+
+static void leave_line(struct pool *p, struct waiter *w)
+{
+    TAILQ_REMOVE(&p->waiting, w, link);
+    p->waiting_n--;
+    free(w);
+}
+
+/* A new member serves the first in line, or is parked. */
+static void offer(struct keeper *k, struct member *m)
+{
+    struct waiter *w = TAILQ_FIRST(&m->pool->waiting);
+
+    member_move(m, MEMBER_PARKED, k->now_ms);
+    if (!w)
+        return;
+    m->pool->misses++;
+    hand_over(k, m, w, false);
+    leave_line(m->pool, w);
+}
+
+enum peeked { PEEK_WAIT, PEEK_READY, PEEK_BAD };
+
+/* What an attached container says first: one engine head and the READY frame, and nothing more. */
+static enum peeked peek_ready(int fd)
+{
+    uint8_t want[MUX_HEAD + READY_LEN] = {1, 0, 0, 0, 0, 0, 0, READY_LEN};
+    uint8_t got[sizeof(want) + 1];
+    ssize_t n;
+
+    ready_bytes(want + MUX_HEAD);
+    n = recv(fd, got, sizeof(got), MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? PEEK_WAIT : PEEK_BAD;
+    if (n == 0 || n > (ssize_t)sizeof(want) || memcmp(got, want, (size_t)n) != 0)
+        return PEEK_BAD;
+    return n == (ssize_t)sizeof(want) ? PEEK_READY : PEEK_WAIT;
+}
+
+static void became_ready(struct keeper *k, struct member *m)
+{
+    struct pool *p = m->pool;
+
+    pool_note_ready(p, k->now_ms - m->ordered_ms, k->now_ms);
+    loop_unwatch(k, m->fd);
+    m->is_watched = loop_watch(k, m->fd, WATCH_MEMBER, m, EPOLLRDHUP | EPOLLET) == 0;
+    if (p->footprint || p->waiting_n) {
+        offer(k, m);
+        return;
+    }
+    member_move(m, MEMBER_SIZING, k->now_ms);
+    m->deadline_ms = k->now_ms + SIZING_STEP_MS;
+}
+
+void life_readable(struct keeper *k, struct member *m, bool is_hung_up)
+{
+    enum peeked seen = peek_ready(m->fd);
+
+    if (m->state == MEMBER_BOOTING && seen == PEEK_READY && !is_hung_up) {
+        became_ready(k, m);
+        return;
+    }
+    if (m->state == MEMBER_BOOTING && seen == PEEK_WAIT && !is_hung_up)
+        return;
+    if (m->state != MEMBER_BOOTING && seen == PEEK_READY && !is_hung_up)
+        return;
+    log_warning("container %s of policy '%s' is dropped: %s", m->name, m->pool->policy->name,
+                seen == PEEK_BAD && !is_hung_up ? "it did not say READY" : "its stream ended");
+    life_discard(k, m,
+                 m->state == MEMBER_BOOTING ? DISCARD_BAD_READY : DISCARD_STREAM);
+}
+
+void life_refuse_all(struct keeper *k, struct pool *p, enum refuse_reason reason, uint64_t ms)
+{
+    struct waiter *w;
+
+    (void)k;
+    while ((w = TAILQ_FIRST(&p->waiting))) {
+        clients_refuse(w->client, w->seq, reason, ms);
+        leave_line(p, w);
+    }
+}
+
+static void stand_in_line(struct keeper *k, struct pool *p, const struct waiter *w)
+{
+    struct waiter *own;
+
+    if (!k->is_engine_up) {
+        clients_refuse(w->client, w->seq, REFUSE_ENGINE, 2000);
+        return;
+    }
+    if (p->waiting_n >= (unsigned)p->policy->queue_max) {
+        clients_refuse(w->client, w->seq, REFUSE_FULL, 1000);
+        return;
+    }
+    own = xmemdup(w, sizeof(*w));
+    TAILQ_INSERT_TAIL(&p->waiting, own, link);
+    p->waiting_n++;
+}
+
+/* The oldest parked member whose stream is still as it was parked. */
+static struct member *take_parked(struct keeper *k, struct pool *p)
+{
+    struct member *m;
+
+    while ((m = TAILQ_FIRST(&p->parked))) {
+        if (peek_ready(m->fd) == PEEK_READY)
+            return m;
+        life_discard(k, m, DISCARD_STREAM);
+    }
+    return NULL;
+}
+
+void life_take(struct keeper *k, const struct waiter *w)
+{
+    struct pool *p = pools_find(&k->pools, w->take.policy);
+    struct member *m;
+
+    p->used_ms = k->now_ms;
+    m = TAILQ_EMPTY(&p->waiting) ? take_parked(k, p) : NULL;
+    if (m) {
+        p->hits++;
+        hand_over(k, m, w, true);
+        return;
+    }
+    if (!p->image.digest[0] && p->retry_ms > k->now_ms) {
+        clients_refuse(w->client, w->seq, REFUSE_IMAGE, 5000);
+        return;
+    }
+    TAILQ_FOREACH (m, &k->pools.members, in_all) {
+        /* Being measured is no reason to let somebody wait. */
+        if (m->pool == p && m->state == MEMBER_SIZING) {
+            member_move(m, MEMBER_PARKED, k->now_ms);
+            p->hits++;
+            hand_over(k, m, w, true);
+            return;
+        }
+    }
+    stand_in_line(k, p, w);
+}
+
+void life_done(struct keeper *k, struct member *m)
+{
+    life_discard(k, m, DISCARD_SERVED);
+}
+
+void life_ask_fate(struct keeper *k, struct client *c, uint64_t seq, uint64_t member)
+{
+    struct handover msg = {.type = HANDOVER_FATE_IS, .seq = seq, .member = member};
+    struct member *m = member_find(&k->pools, member);
+    struct task *t;
+
+    if (m && m->state == MEMBER_RUNNING && m->client == c) {
+        t = task_new(TASK_FATE);
+        t->seq = seq;
+        t->number = FATE_WAIT_MS;
+        add_call(k, m, t);
+        return;
+    }
+    msg.u.fate.member = member;
+    for (unsigned i = 0; i < OBITUARIES; i++) {
+        const struct obituary *o = &k->obituaries[i];
+
+        if (o->member != member)
+            continue;
+        msg.u.fate.is_known = true;
+        msg.u.fate.was_killed_by_us = o->is_killed;
+        msg.u.fate.is_oom = o->is_oom;
+    }
+    (void)clients_send(c, &msg, -1);
+}
+
+/* ---- answers of the engine ---- */
+
+static void start_done(struct keeper *k, struct member *m, struct task *t)
+{
+    struct pool *p = m->pool;
+
+    k->starts_n--;
+    if (t->rc < 0) {
+        struct waiter *w = TAILQ_FIRST(&p->waiting);
+
+        log_warning("cannot start a container of policy '%s': %s", p->policy->name, t->err.msg);
+        m->reason = DISCARD_START;
+        member_move(m, MEMBER_REMOVING, k->now_ms);
+        member_free(&k->pools, m);
+        if (t->err.kind == ERR_NOTFOUND)
+            p->image.digest[0] = '\0'; /* look for it again */
+        if (w) {
+            clients_refuse(w->client, w->seq, REFUSE_ENGINE, 2000);
+            leave_line(p, w);
+        }
+        upkeep_engine_failed(k, &t->err);
+        return;
+    }
+    upkeep_engine_works(k);
+    (void)str_copy(m->container, t->container, sizeof(m->container));
+    m->fd = take_fd(&t->fd);
+    member_move(m, MEMBER_BOOTING, k->now_ms);
+    m->deadline_ms = k->now_ms + KEEPER_BOOT_MS;
+    if (m->is_doomed || k->is_stopping || loop_watch(k, m->fd, WATCH_MEMBER, m, EPOLLIN) < 0) {
+        life_discard(k, m, m->is_doomed ? m->reason : DISCARD_STOP);
+        return;
+    }
+    m->is_watched = true;
+}
+
+static void destroy_done(struct keeper *k, struct member *m, const struct task *t)
+{
+    int64_t wait = RETRY_FIRST_MS;
+
+    k->destroys_n--;
+    if (t->rc == 0) {
+        member_free(&k->pools, m);
+        return;
+    }
+    for (unsigned i = 0; i < m->tries && wait < RETRY_LAST_MS; i++)
+        wait *= 2;
+    m->tries++;
+    m->deadline_ms = k->now_ms + wait;
+    log_warning("cannot remove container %s yet: %s", m->name, t->err.msg);
+}
+
+static void update_done(struct keeper *k, struct member *m, const struct task *t)
+{
+    if (m->state != MEMBER_TUNING || t->seq != m->seq)
+        return;
+    if (t->rc == 0) {
+        send_taken(k, m);
+        return;
+    }
+    log_warning("cannot set the memory of container %s: %s", m->name, t->err.msg);
+    clients_refuse(m->client, m->seq, REFUSE_ENGINE, 1000);
+    life_discard(k, m, DISCARD_START);
+}
+
+static void sized(struct keeper *k, struct member *m, uint64_t bytes)
+{
+    struct pool *p = m->pool;
+    struct task *t;
+
+    p->footprint = bytes;
+    footprint_save(k, p);
+    log_info("policy '%s': a parked container needs %llu MiB", p->policy->name,
+             (unsigned long long)(bytes >> 20));
+    /* The limit was set from a guess; nobody waits, so the exact one can be set now. */
+    t = task_new(TASK_UPDATE);
+    t->number = limit_for(p, m->memory);
+    add_call(k, m, t);
+    offer(k, m);
+}
+
+static void usage_done(struct keeper *k, struct member *m, const struct task *t)
+{
+    uint64_t last = m->sized_bytes;
+
+    if (m->state != MEMBER_SIZING)
+        return;
+    if (t->rc < 0) {
+        log_warning("cannot measure container %s: %s", m->name, t->err.msg);
+        offer(k, m);
+        return;
+    }
+    m->sized_bytes = t->number;
+    m->deadline_ms = k->now_ms + SIZING_STEP_MS;
+    m->sized_times = t->number < last + SIZING_STABLE ? m->sized_times + 1 : 0;
+    if (m->sized_times >= 3 || k->now_ms - m->since_ms > SIZING_LIMIT_MS)
+        sized(k, m, t->number);
+}
+
+static void fate_done(const struct member *m, const struct task *t)
+{
+    struct handover msg = {.type = HANDOVER_FATE_IS, .seq = t->seq, .member = t->member};
+
+    if (!m->client)
+        return;
+    msg.u.fate = (struct handover_fate){.member = t->member,
+                                        .exit_code = t->state.exit_code,
+                                        .is_known = t->rc == 0 && !t->state.is_running,
+                                        .is_oom = m->is_oom || (t->rc == 0 && t->state.is_oom),
+                                        .was_killed_by_us = m->is_killed};
+    (void)clients_send(m->client, &msg, -1);
+}
+
+void life_task_done(struct keeper *k, struct task *t)
+{
+    struct member *m = member_find(&k->pools, t->member);
+
+    if (!m)
+        return; /* an orphan's removal: nothing to book */
+    m->busy--;
+    switch (t->kind) {
+    case TASK_START:
+        start_done(k, m, t);
+        return;
+    case TASK_DESTROY:
+        destroy_done(k, m, t);
+        return;
+    case TASK_UPDATE:
+        update_done(k, m, t);
+        return;
+    case TASK_USAGE:
+        usage_done(k, m, t);
+        return;
+    case TASK_FATE:
+        fate_done(m, t);
+        return;
+    case TASK_PING:
+    case TASK_IMAGE:
+    case TASK_LIST:
+        return;
+    }
+}
+
+/* ---- time ---- */
+
+static void member_deadline(struct keeper *k, struct member *m)
+{
+    if (m->state == MEMBER_RUNNING && m->hold_until_ms != INT64_MIN &&
+        m->hold_until_ms <= k->now_ms)
+        member_unhold(m);
+    if (m->deadline_ms > k->now_ms)
+        return;
+    if (m->state == MEMBER_BOOTING) {
+        log_warning("container %s did not become ready in %d ms", m->name, KEEPER_BOOT_MS);
+        life_discard(k, m, DISCARD_START);
+    } else if (m->state == MEMBER_SIZING && !m->busy) {
+        add_call(k, m, task_new(TASK_USAGE));
+    } else if (m->state == MEMBER_RUNNING && !m->is_killed) {
+        /* The front learns it from its stream's end and asks for the fate; DONE follows. */
+        m->is_killed = true;
+        k->obituaries[k->obituaries_n++ % OBITUARIES] =
+            (struct obituary){.member = m->id, .is_killed = true, .is_oom = m->is_oom};
+        log_info("container %s passed its hard deadline", m->name);
+        life_discard(k, m, DISCARD_DEADLINE);
+    }
+}
+
+void life_deadlines(struct keeper *k)
+{
+    enum discard_reason reason;
+    struct member *m, *next;
+    struct pool *p;
+
+    for (m = TAILQ_FIRST(&k->pools.members); m; m = next) {
+        next = TAILQ_NEXT(m, in_all);
+        member_deadline(k, m);
+    }
+    TAILQ_FOREACH (p, &k->pools.list, link) {
+        struct waiter *w, *after;
+
+        for (w = TAILQ_FIRST(&p->waiting); w; w = after) {
+            after = TAILQ_NEXT(w, link);
+            if (w->deadline_ms > k->now_ms)
+                continue;
+            clients_refuse(w->client, w->seq, REFUSE_WAITED, 1000);
+            leave_line(p, w);
+        }
+    }
+    pools_plan(&k->pools, k->now_ms);
+    while ((m = pools_surplus(&k->pools, k->now_ms, &reason)))
+        life_discard(k, m, reason);
+}
+
+static void sooner(int64_t *next, int64_t when)
+{
+    if (when < *next)
+        *next = when;
+}
+
+int64_t life_next_ms(const struct keeper *k)
+{
+    int64_t next = k->now_ms + 1000;
+    const struct member *m;
+    const struct pool *p;
+
+    TAILQ_FOREACH (m, &k->pools.members, in_all) {
+        if (m->state == MEMBER_PARKED || m->busy)
+            continue;
+        if (m->state == MEMBER_RUNNING && m->hold_until_ms != INT64_MIN)
+            sooner(&next, m->hold_until_ms);
+        if (m->state == MEMBER_REMOVING && k->destroys_n >= k->destroys_max)
+            continue;
+        sooner(&next, m->deadline_ms);
+    }
+    TAILQ_FOREACH (p, &k->pools.list, link) {
+        const struct waiter *w;
+
+        TAILQ_FOREACH (w, &p->waiting, link)
+            sooner(&next, w->deadline_ms);
+    }
+    return next;
+}

@@ -136,6 +136,38 @@ void core_unpin_policy(struct core *core, const struct policy *policy)
     (void)pthread_mutex_unlock(&core->lock);
 }
 
+void core_policy_names(struct core *core, struct policy_names *ret)
+{
+    const struct set_node *node;
+
+    *ret = (struct policy_names){0};
+    (void)pthread_mutex_lock(&core->lock);
+    node = TAILQ_FIRST(&core->sets);
+    ret->n = node ? node->set.n : 0;
+    ret->list = xcalloc(ret->n, sizeof(*ret->list));
+    for (size_t i = 0; i < ret->n; i++)
+        ret->list[i] = (struct policy_name){.name = xstrdup(node->set.list[i].name),
+                                            .key = node->set.list[i].key};
+    (void)pthread_mutex_unlock(&core->lock);
+}
+
+const char *policy_names_find(const struct policy_names *names, uint64_t key)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        if (names->list[i].key == key)
+            return names->list[i].name;
+    }
+    return "other";
+}
+
+void policy_names_done(struct policy_names *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        free(names->list[i].name);
+    free(names->list);
+    *names = (struct policy_names){0};
+}
+
 void core_observe(struct core *core, core_observer *fn, void *ctx)
 {
     if (core->observers_n < OBSERVERS_MAX)

@@ -1,6 +1,8 @@
 #ifndef CORE_CORE_H
 #define CORE_CORE_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -20,6 +22,8 @@ struct core_options {
 int core_new(const struct core_options *o, struct core **ret, struct err *err) MUST_CHECK;
 void core_free(struct core *core);
 
+const char *core_spool_dir(const struct core *core); /* where large outputs go; borrowed */
+
 /* A new connection to a keeper that was restarted; owned by the core from now on. */
 void core_set_keeper(struct core *core, int fd);
 bool core_has_keeper(const struct core *core);
@@ -30,6 +34,21 @@ void core_set_policies(struct core *core, struct policy_set *set);
 /* Pins the current policies; release with core_unpin. NULL when there is no policy of that name. */
 const struct policy *core_pin_policy(struct core *core, const char *name);
 void core_unpin_policy(struct core *core, const struct policy *policy);
+
+/* Names and keys of the current policies, a copy. Release with policy_names_done. */
+struct policy_name {
+    char *name;
+    uint64_t key;
+};
+
+struct policy_names {
+    struct policy_name *list;
+    size_t n;
+};
+
+void core_policy_names(struct core *core, struct policy_names *ret);
+const char *policy_names_find(const struct policy_names *names, uint64_t key); /* or "other" */
+void policy_names_done(struct policy_names *names);
 
 /* Called for every finished run, in its thread, after the reply. Register before serving. */
 typedef void core_observer(void *ctx, const struct run_request *request,

@@ -6,7 +6,6 @@
 
 /* What runs need of the core, within this room only. */
 struct link *core_link(const struct core *core);
-const char *core_spool_dir(const struct core *core);
 void core_tell_observers(const struct core *core, const struct run_request *request,
                          const struct run_result *result);
 

@@ -197,17 +197,19 @@ static void lost(struct run *run)
 
 static void wait_and_read(struct run *run)
 {
-    bool feeds = run->phase != PHASE_COLLECT && run_job_feed(run);
-    struct pollfd f[3] = {
-        {.fd = run->lease.fd, .events = (short)(POLLIN | (feeds ? POLLOUT : 0))},
+    enum feeding feeding = run->phase == PHASE_COLLECT ? FEED_OVER : run_job_feed(run);
+    struct pollfd f[4] = {
+        {.fd = run->lease.fd,
+         .events = (short)(POLLIN | (feeding == FEED_WANTS_WRITE ? POLLOUT : 0))},
         {.fd = run->request->client_fd, .events = POLLRDHUP},
         {.fd = run->cancel_fd, .events = POLLIN},
+        {.fd = feeding == FEED_WANTS_READ ? run->request->stdin_fd : -1, .events = POLLIN},
     };
     int n;
 
     if (run->phase == PHASE_COLLECT)
         extend_for_files(run);
-    n = poll(f, 3, clock_left_ms(run->hard_ms + HARD_LATE_MS));
+    n = poll(f, 4, clock_left_ms(run->hard_ms + HARD_LATE_MS));
     if (n == 0) {
         /* The keeper should have ended the stream by now: it is dead or stuck. */
         lost(run);
@@ -281,12 +283,12 @@ void run_next(struct run *run, struct run_event *ret)
     *ret = (struct run_event){.kind = RUN_DONE};
 }
 
-const struct run_result *run_result(const struct run *run)
+struct run_result *run_result(struct run *run)
 {
     return &run->result;
 }
 
-const struct run_result *run_wait(struct run *run)
+struct run_result *run_wait(struct run *run)
 {
     struct run_event ev;
 

@@ -55,6 +55,7 @@ struct run_request {
 
     const char *stdin_data;
     size_t stdin_len;
+    int stdin_fd; /* read as it comes, instead of stdin_data; -1: none */
     const char *const *args; /* sys.argv[1:], NULL-terminated; may be NULL */
     const struct run_pair *env;
     size_t env_n;
@@ -143,11 +144,11 @@ struct run;
  */
 struct run *run_new(struct core *core, const struct run_request *request);
 void run_next(struct run *run, struct run_event *ret);
-const struct run_result *run_result(const struct run *run);
+struct run_result *run_result(struct run *run);
 void run_cancel(struct run *run); /* any thread; run_next soon gives RUN_DONE */
 void run_free(struct run *run);
 
 /* run_next until RUN_DONE. */
-const struct run_result *run_wait(struct run *run);
+struct run_result *run_wait(struct run *run);
 
 #endif

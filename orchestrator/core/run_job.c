@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -105,7 +106,7 @@ static void put_meta(struct buf *out, const struct run_request *q)
     (void)buf_fmt(&b, ",\"extract\":%s,\"figures\":%s,\"await\":%s,\"stdin\":%s,\"argv\":[",
                   q->extract ? "true" : "false", figures ? "true" : "false",
                   q->value == RUN_VALUE_LAST_EXPRESSION ? "true" : "false",
-                  q->stdin_len ? "true" : "false");
+                  q->stdin_len || q->stdin_fd >= 0 ? "true" : "false");
     for (const char *const *a = q->args; a && *a; a++) {
         if (a != q->args)
             (void)buf_char(&b, ',');
@@ -250,35 +251,61 @@ int run_job_send(struct run *run, struct err *err)
     return send_buf(run, &b, err);
 }
 
-static void next_stdin_frame(struct run *run)
+static void stdin_frame(struct run *run, size_t n)
+{
+    run->feed_at = 0;
+    run->feed_len = FRAME_HEAD + n;
+    frame_put_head(run->feed, FRAME_STDIN, run->stdin_is_over ? 0 : FRAME_MORE, 0, (uint32_t)n);
+}
+
+/* From memory: there is always a next piece until the last one. */
+static void next_from_memory(struct run *run)
 {
     const struct run_request *q = run->request;
     size_t n = q->stdin_len - run->stdin_done;
 
     if (n > RUN_FEED - FRAME_HEAD)
         n = RUN_FEED - FRAME_HEAD;
-    run->feed_at = 0;
-    run->feed_len = FRAME_HEAD + n;
-    frame_put_head(run->feed, FRAME_STDIN, run->stdin_done + n < q->stdin_len ? FRAME_MORE : 0, 0,
-                   (uint32_t)n);
     memcpy(run->feed + FRAME_HEAD, q->stdin_data + run->stdin_done, n);
     run->stdin_done += n;
+    run->stdin_is_over = run->stdin_done == q->stdin_len;
+    stdin_frame(run, n);
 }
 
-bool run_job_feed(struct run *run)
+/* From a descriptor: false when nothing is there now. */
+static bool next_from_fd(struct run *run)
 {
+    ssize_t n;
+
+    if (io_wait(run->request->stdin_fd, POLLIN, 0) != 1)
+        return false;
+    n = read(run->request->stdin_fd, run->feed + FRAME_HEAD, RUN_FEED - FRAME_HEAD);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+        return false;
+    run->stdin_is_over = n <= 0;
+    stdin_frame(run, n > 0 ? (size_t)n : 0);
+    return true;
+}
+
+enum feeding run_job_feed(struct run *run)
+{
+    const struct run_request *q = run->request;
+
     for (;;) {
         ssize_t k;
 
         if (run->feed_at == run->feed_len) {
-            if (run->stdin_done == run->request->stdin_len)
-                return false;
-            next_stdin_frame(run);
+            if (run->stdin_is_over || (q->stdin_fd < 0 && !q->stdin_len))
+                return FEED_OVER;
+            if (q->stdin_fd < 0)
+                next_from_memory(run);
+            else if (!next_from_fd(run))
+                return FEED_WANTS_READ;
         }
         k = send(run->lease.fd, run->feed + run->feed_at, run->feed_len - run->feed_at,
                  MSG_DONTWAIT | MSG_NOSIGNAL);
         if (k < 0)
-            return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+            return errno == EPIPE || errno == ECONNRESET ? FEED_OVER : FEED_WANTS_WRITE;
         run->feed_at += (size_t)k;
     }
 }

@@ -63,6 +63,7 @@ struct run {
     size_t stdin_done; /* bytes of standard input that were put into frames */
     uint8_t feed[RUN_FEED]; /* the STDIN frame that is being sent */
     size_t feed_at, feed_len;
+    bool stdin_is_over; /* the last STDIN frame was made */
 
     int cancel_fd;
     atomic_bool is_cancelled;
@@ -83,8 +84,9 @@ void run_job_plan(struct run *run, struct handover_take *ret_take);
 /* Sends everything up to GO. -1: the container was lost while sending; nothing has run. */
 int run_job_send(struct run *run, struct err *err) MUST_CHECK;
 
-/* Sends standard input as far as the stream takes it now. True: more is left, poll for POLLOUT. */
-bool run_job_feed(struct run *run);
+/* Sends standard input as far as it is there and the stream takes it now. */
+enum feeding { FEED_OVER, FEED_WANTS_WRITE, FEED_WANTS_READ };
+enum feeding run_job_feed(struct run *run);
 
 /* ---- run_frames.c ---- */
 

@@ -98,8 +98,8 @@ static void on_signal(struct keeper *k)
 static void on_control(struct keeper *k)
 {
     int fd;
-    char byte;
-    ssize_t n = io_recv_msg(k->o->control_fd, &byte, sizeof(byte), &fd);
+    char message[8];
+    ssize_t n = io_recv_msg(k->o->control_fd, message, sizeof(message), &fd);
 
     if (n > 0 && fd >= 0) {
         (void)clients_add(k, fd);
@@ -261,6 +261,8 @@ static int open_all(struct keeper *k, struct err *err)
         loop_watch(k, k->o->control_fd, WATCH_CONTROL, k, EPOLLIN) < 0 ||
         loop_watch(k, crew_fd(k->crew), WATCH_CREW, k, EPOLLIN) < 0)
         return err_sys(err, "epoll");
+    if (!clients_add(k, k->o->first_client_fd))
+        return err_set(err, ERR_INTERNAL, "no client");
     if (watch_start(k, err) < 0 || listen_at(k, err) < 0)
         return -1;
     return 0;

@@ -18,7 +18,7 @@ bool porter_ask_is_valid(const struct porter_ask *a, ssize_t n)
         return false;
     if (a->path_len > PATH_REL_MAX || n != (ssize_t)(PORTER_ASK_HEAD + a->path_len))
         return false;
-    if (a->pad || a->mode & ~0777U)
+    if (a->pad || a->mode & ~0777U || a->size > PORTER_BYTES_MAX || a->quota > PORTER_BYTES_MAX)
         return false;
     if (!has_path(a->type))
         return a->path_len == 0;

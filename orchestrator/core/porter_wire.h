@@ -24,16 +24,18 @@ enum porter_type {
     PORTER_TYPES,
 };
 
+#define PORTER_BYTES_MAX ((uint64_t)1 << 60)
+
 struct porter_ask {
     uint32_t type; /* enum porter_type */
     uint32_t mode; /* permission bits */
     uint64_t seq;
     uint64_t token;
-    uint64_t size;    /* bytes that will be written */
-    uint64_t quota;   /* bytes of all files together */
+    uint64_t size;    /* bytes that will be written, at most PORTER_BYTES_MAX */
+    uint64_t quota;   /* bytes of all files together, the same */
     int64_t mtime_ns; /* 0: whatever it is */
     uint32_t path_len;
-    uint32_t pad; /* 0 */
+    uint32_t pad;                /* 0 */
     char path[PATH_REL_MAX + 1]; /* only the first path_len bytes are sent */
 };
 
@@ -59,10 +61,10 @@ enum porter_fault {
 };
 
 enum {
-    PORTER_DATA_MAX = 16 * 1024,  /* entries in one answer to LIST */
-    PORTER_ENTRIES_MAX = 50000,   /* files and directories of a workspace */
-    PORTER_FILES_MAX = 512,       /* files under way at once */
-    PORTER_QUESTIONS_MAX = 1024,  /* LIST questions at once */
+    PORTER_DATA_MAX = 16 * 1024, /* entries in one answer to LIST */
+    PORTER_ENTRIES_MAX = 50000,  /* files and directories of a workspace */
+    PORTER_FILES_MAX = 512,      /* files under way at once */
+    PORTER_QUESTIONS_MAX = 1024, /* LIST questions at once */
 };
 
 struct porter_answer {

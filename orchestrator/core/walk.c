@@ -17,7 +17,7 @@ enum {
     READ_SIZE = 32 * 1024,
 };
 
-/* A directory that is being read. Each name has the kind that readdir told in front of it. */
+/* A directory that is being read. */
 struct level {
     int fd;
     struct buf text;
@@ -37,7 +37,8 @@ struct walk {
 
 bool walk_is_hidden(const char *name)
 {
-    return str_starts(name, WALK_HIDDEN_PREFIX) && str_ends(name, WALK_HIDDEN_SUFFIX);
+    return str_starts(name, WALK_HIDDEN_PREFIX) && str_ends(name, WALK_HIDDEN_SUFFIX) &&
+           !strchr(name, '/');
 }
 
 struct walk *walk_new(int dir_fd)
@@ -81,14 +82,12 @@ static int add_names(struct walk *w, struct level *l, const char *data, size_t n
         at += d->d_reclen;
         if (is_dot(d->d_name) || (w->depth == 1 && walk_is_hidden(d->d_name)))
             continue;
+        if (++w->seen > NAMES_MAX || l->text.is_full)
+            return err_set(err, ERR_LIMIT, "more than %d names", NAMES_MAX);
         if (d->d_type != DT_REG && d->d_type != DT_DIR && d->d_type != DT_UNKNOWN)
             continue;
-        (void)buf_char(&l->text, (char)d->d_type);
         (void)buf_add(&l->text, d->d_name, strlen(d->d_name) + 1);
         l->n++;
-        if (++w->seen > NAMES_MAX || l->text.is_full)
-            return err_set(err, ERR_LIMIT, "more than %d files and directories",
-                           PORTER_ENTRIES_MAX);
     }
     return 0;
 }
@@ -97,7 +96,7 @@ static int by_name(const void *a, const void *b)
 {
     const char *const *x = a, *const *y = b;
 
-    return strcmp(*x + 1, *y + 1);
+    return strcmp(*x, *y);
 }
 
 static void sort_names(struct level *l)
@@ -143,7 +142,7 @@ static bool is_readable(int fd, const char *name, const struct stat *st)
     return faccessat(fd, name, R_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static int64_t mtime_ns(const struct stat *st)
+int64_t walk_mtime_ns(const struct stat *st)
 {
     int64_t ns;
 
@@ -174,7 +173,7 @@ static bool look(struct walk *w, const struct level *l, const char *name, struct
         .is_dir = S_ISDIR(st.st_mode),
         .mode = st.st_mode & 0777,
         .size = S_ISDIR(st.st_mode) ? 0 : (uint64_t)st.st_size,
-        .mtime_ns = mtime_ns(&st),
+        .mtime_ns = walk_mtime_ns(&st),
     };
     return true;
 }
@@ -210,7 +209,7 @@ int walk_next(struct walk *w, struct porter_entry *ret, struct err *err)
     w->has_begun = true;
     while (w->depth) {
         struct level *l = &w->levels[w->depth - 1];
-        const char *name = l->at < l->n ? l->names[l->at++] + 1 : NULL;
+        const char *name = l->at < l->n ? l->names[l->at++] : NULL;
 
         if (!name) {
             leave(w);

@@ -31,6 +31,10 @@ void walk_free(struct walk *w);
  */
 int walk_next(struct walk *w, struct porter_entry *ret, struct err *err) MUST_CHECK;
 
+/* Time of the last change in nanoseconds since 1970, or the nearest that fits. */
+struct stat;
+int64_t walk_mtime_ns(const struct stat *st);
+
 DEFINE_CLEANUP(struct walk *, walk_free)
 
 #endif

@@ -66,7 +66,11 @@ int docker_counted(struct engine *e, enum engine_call call, int rc);
 /* Fills `err` from a reply that refuses; returns -1. */
 int docker_refused(enum engine_call call, const struct docker_http_reply *r, struct err *err);
 
-/* Writes "/v1.NN" and `path` to `out` (DOCKER_HTTP_PATH_MAX bytes); ERR_INVALID if too long. */
-int docker_path(struct engine *e, const char *path, char *out, struct err *err) MUST_CHECK;
+/*
+ * Writes "/v1.NN" and `path` to `out` (DOCKER_HTTP_PATH_MAX bytes), negotiating first where there
+ * is no version; ERR_INVALID if too long.
+ */
+int docker_path(struct engine *e, const char *path, int64_t deadline_ms, char *out,
+                struct err *err) MUST_CHECK;
 
 #endif

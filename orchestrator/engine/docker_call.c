@@ -89,7 +89,8 @@ static bool read_api(const char *text, unsigned *ret)
 }
 
 /* `is_too_old`: the engine no longer speaks ours, so follow it beyond what we know. */
-static int settle(struct engine *e, const char *theirs, bool is_too_old, struct err *err)
+static int settle(struct engine *e, const char *theirs, bool is_too_old, unsigned *ret_api,
+                  struct err *err)
 {
     unsigned api, before = atomic_load(&e->api);
 
@@ -103,50 +104,87 @@ static int settle(struct engine *e, const char *theirs, bool is_too_old, struct 
     if (api > DOCKER_API_MAX && api != before)
         log_warning("the engine's API 1.%u is newer than 1.%d, and it refuses older ones", api,
                     DOCKER_API_MAX);
+    if (api != before)
+        atomic_store(&e->cgroup, -1);
     atomic_store(&e->api, api);
+    *ret_api = api;
     return 0;
 }
 
-static int negotiate(struct engine *e, int64_t deadline_ms, bool is_too_old, struct err *err)
+static int ask_version(struct engine *e, int64_t deadline_ms, bool is_too_old, unsigned *ret_api,
+                       struct err *err)
 {
     int64_t limit = clock_ms() + e->limit_ms[ENGINE_PING];
     struct docker_http_request q = {.method = "GET", .path = "/_ping"};
     CLEANUP(docker_http_reply_done) struct docker_http_reply r;
 
     docker_http_reply_init(&r);
-    docker_forget(e);
     q.deadline_ms = limit < deadline_ms ? limit : deadline_ms;
     if (docker_http_do(&e->http, &q, &r, err) < 0)
         return err_wrap(err, "ping");
     if (r.status != 200)
         return docker_refused(ENGINE_PING, &r, err);
-    return settle(e, r.api_version, is_too_old, err);
+    return settle(e, r.api_version, is_too_old, ret_api, err);
+}
+
+/* What other threads learn or forget meanwhile does not change the version of this call. */
+static int negotiate(struct engine *e, int64_t deadline_ms, bool is_too_old, unsigned *ret_api,
+                     struct err *err)
+{
+    if (ask_version(e, deadline_ms, is_too_old, ret_api, err) == 0)
+        return 0;
+    docker_forget(e);
+    return -1;
 }
 
 int docker_negotiate(struct engine *e, struct err *err)
 {
+    unsigned api;
+
     docker_count(e, ENGINE_PING);
-    return docker_counted(e, ENGINE_PING, negotiate(e, INT64_MAX, false, err));
+    return docker_counted(e, ENGINE_PING, negotiate(e, INT64_MAX, false, &api, err));
 }
 
-int docker_path(struct engine *e, const char *path, char *out, struct err *err)
+static int get_api(struct engine *e, int64_t deadline_ms, unsigned *ret_api, struct err *err)
 {
-    int n = snprintf(out, DOCKER_HTTP_PATH_MAX, "/v1.%u%s", atomic_load(&e->api), path);
+    *ret_api = atomic_load(&e->api);
+    return *ret_api ? 0 : negotiate(e, deadline_ms, false, ret_api, err);
+}
+
+static int put_path(unsigned api, const char *path, char *out, struct err *err)
+{
+    int n = snprintf(out, DOCKER_HTTP_PATH_MAX, "/v1.%u%s", api, path);
 
     if (n < 0 || n >= DOCKER_HTTP_PATH_MAX)
         return err_set(err, ERR_INVALID, "path of the call is too long");
     return 0;
 }
 
+int docker_path(struct engine *e, const char *path, int64_t deadline_ms, char *out, struct err *err)
+{
+    unsigned api;
+
+    if (get_api(e, deadline_ms, &api, err) < 0)
+        return -1;
+    return put_path(api, path, out, err);
+}
+
 /* ---- calls ---- */
 
-static int exchange(struct engine *e, const struct docker_request *q, int64_t deadline_ms,
+/* One call under way: the version and the deadline that hold for it. */
+struct attempt {
+    unsigned api;
+    int64_t deadline_ms;
+};
+
+static int exchange(struct engine *e, const struct docker_request *q, const struct attempt *a,
                     struct docker_http_reply *ret, struct err *err)
 {
     char path[DOCKER_HTTP_PATH_MAX];
-    struct docker_http_request h = {.method = q->method, .path = path, .deadline_ms = deadline_ms};
+    struct docker_http_request h = {
+        .method = q->method, .path = path, .deadline_ms = a->deadline_ms};
 
-    if (docker_path(e, q->path, path, err) < 0)
+    if (put_path(a->api, q->path, path, err) < 0)
         return -1;
     if (q->body) {
         h.body = buf_get(q->body);
@@ -176,17 +214,16 @@ static int call(struct engine *e, const struct docker_request *q, struct docker_
                 struct err *err)
 {
     int64_t limit = q->limit_ms ? q->limit_ms : e->limit_ms[q->call];
-    int64_t deadline = clock_ms() + limit;
+    struct attempt a = {.deadline_ms = clock_ms() + limit};
     int fault;
 
-    if (!atomic_load(&e->api) && negotiate(e, deadline, false, err) < 0)
-        return -1;
-    if (exchange(e, q, deadline, ret, err) < 0)
+    if (get_api(e, a.deadline_ms, &a.api, err) < 0 || exchange(e, q, &a, ret, err) < 0)
         return -1;
     fault = version_fault(ret);
     if (fault) {
         buf_clear(&ret->body);
-        if (negotiate(e, deadline, fault < 0, err) < 0 || exchange(e, q, deadline, ret, err) < 0)
+        if (negotiate(e, a.deadline_ms, fault < 0, &a.api, err) < 0 ||
+            exchange(e, q, &a, ret, err) < 0)
             return -1;
     }
     if ((ret->status >= 200 && ret->status < 300) || ret->status == q->also_ok)
@@ -205,13 +242,13 @@ static int attach(struct engine *e, const char *id, int *ret_fd, struct err *err
 {
     CLEANUP(docker_http_reply_done) struct docker_http_reply r;
     char tail[192], path[DOCKER_HTTP_PATH_MAX];
+    int64_t deadline = clock_ms() + e->limit_ms[ENGINE_ATTACH];
 
     docker_http_reply_init(&r);
     (void)snprintf(tail, sizeof(tail), "/containers/%s/attach?stream=1&stdin=1&stdout=1", id);
-    if (docker_path(e, tail, path, err) < 0)
+    if (docker_path(e, tail, deadline, path, err) < 0)
         return -1;
-    if (docker_attach_open(e->http.socket, path, clock_ms() + e->limit_ms[ENGINE_ATTACH], ret_fd,
-                           &r, err) < 0)
+    if (docker_attach_open(e->http.socket, path, deadline, ret_fd, &r, err) < 0)
         return err_wrap(err, "attach");
     return *ret_fd < 0 ? docker_refused(ENGINE_ATTACH, &r, err) : 0;
 }

@@ -87,20 +87,14 @@ static int watch(struct watch *w, struct err *err)
     CLEANUP(docker_http_reply_done) struct docker_http_reply r;
 
     docker_http_reply_init(&r);
-    if (!atomic_load(&e->api) && docker_negotiate(e, err) < 0)
+    if (docker_path(e, path_tail, q.deadline_ms, path, err) < 0)
         return -1;
-    if (docker_path(e, path_tail, path, err) < 0)
-        return -1;
-    if (docker_http_do(&e->http, &q, &r, err) < 0) {
-        docker_forget(e);
+    if (docker_http_do(&e->http, &q, &r, err) < 0)
         return err_wrap(err, "events");
-    }
     if (w->events.is_broken)
         return err_set(err, w->events.err.kind, "%s", w->events.err.msg);
     if (r.is_stopped)
         return 0;
-    /* Also after a refusal: a version that is too old shows up here like anywhere. */
-    docker_forget(e);
     if (r.status != 200)
         return docker_refused(ENGINE_EVENTS, &r, err);
     return err_set(err, ERR_PEER, "events: the engine ended the stream");
@@ -117,5 +111,8 @@ int docker_watch(struct engine *e, engine_watcher *fn, void *ctx, struct err *er
     docker_events_init(&w.events, fn, ctx);
     rc = docker_counted(e, ENGINE_EVENTS, watch(&w, err));
     docker_events_done(&w.events);
+    /* It may come back as another one, and a version that no longer suits it shows here too. */
+    if (rc < 0)
+        docker_forget(e);
     return rc;
 }

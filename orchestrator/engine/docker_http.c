@@ -15,6 +15,7 @@ struct transfer {
     const struct docker_http_request *q;
     struct docker_http_reply *reply;
     size_t head_len;
+    bool has_head; /* its blank line came: libcurl takes a head that was cut for a whole one */
     enum stop stop;
     char text[CURL_ERROR_SIZE];
 };
@@ -22,6 +23,26 @@ struct transfer {
 static void init_curl(void)
 {
     (void)curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+static int add_headers(struct docker_http *h, struct err *err)
+{
+    static const char *const lines[] = {
+        "Content-Type: application/json",
+        /* Since API 1.53 the engine may choose other framings of events for a client of any. */
+        "Accept: application/json",
+        /* A large body would wait for a 100 that the engine does not send. */
+        "Expect:",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        struct curl_slist *longer = curl_slist_append(h->headers, lines[i]);
+
+        if (!longer)
+            return err_set(err, ERR_INTERNAL, "libcurl is out of memory");
+        h->headers = longer;
+    }
+    return 0;
 }
 
 int docker_http_init(struct docker_http *h, const char *path, struct err *err)
@@ -34,11 +55,9 @@ int docker_http_init(struct docker_http *h, const char *path, struct err *err)
         return err_set(err, ERR_INVALID, "engine socket path is over %zu bytes",
                        sizeof(h->socket) - 1);
     (void)pthread_mutex_init(&h->lock, NULL);
-    /* Without the empty "Expect:" a large body would wait for a 100 that the engine never sends. */
-    h->headers = curl_slist_append(NULL, "Content-Type: application/json");
-    if (!h->headers || !curl_slist_append(h->headers, "Expect:")) {
+    if (add_headers(h, err) < 0) {
         docker_http_done(h);
-        return err_set(err, ERR_INTERNAL, "libcurl is out of memory");
+        return -1;
     }
     return 0;
 }
@@ -89,6 +108,11 @@ static size_t on_head(char *data, size_t size, size_t n, void *ctx)
         t->stop = STOP_HEAD;
         return 0;
     }
+    /* Not every other line: a trailer comes here too. */
+    if (n > 5 && memcmp(data, "HTTP/", 5) == 0)
+        t->has_head = false;
+    else if (n == 2 && memcmp(data, "\r\n", 2) == 0)
+        t->has_head = true;
     if (n < i || strncasecmp(data, name, i) != 0)
         return n;
     while (i < n && data[i] == ' ')
@@ -205,7 +229,7 @@ static int result(const struct docker_http *h, struct transfer *t, CURLcode rc, 
         t->reply->is_stopped = true;
         return 0;
     }
-    if (rc == CURLE_OK)
+    if (rc == CURLE_OK && t->has_head)
         return 0;
     if (t->stop != STOP_NONE)
         return stop_err(t, err);
@@ -216,6 +240,8 @@ static int result(const struct docker_http *h, struct transfer *t, CURLcode rc, 
         (void)curl_easy_getinfo(t->curl, CURLINFO_OS_ERRNO, &sys);
         return docker_http_connect_err(h->socket, (int)sys, err);
     }
+    if (rc == CURLE_OK)
+        return err_set(err, ERR_PEER, "reply was cut in its head");
     return err_set(err, ERR_PEER, "%s", t->text[0] ? t->text : curl_easy_strerror(rc));
 }
 
@@ -242,6 +268,8 @@ int docker_http_do(struct docker_http *h, const struct docker_http_request *q,
     if (!t.curl)
         return err_set(err, ERR_INTERNAL, "libcurl is out of memory");
     set_options(h, &t);
+    /* When a kept connection ends before any byte of the reply, libcurl asks once more on a new
+     * one. A call may so reach the engine twice; names and states make the second one harmless. */
     rc = result(h, &t, curl_easy_perform(t.curl), err);
     give_handle(h, t.curl);
     return rc;

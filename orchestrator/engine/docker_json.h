@@ -14,7 +14,7 @@
  * the wrong type is ERR_PEER or the "unknown" value that the field's owner names, never 0.
  */
 
-enum { DOCKER_TEXT_MAX = 160 };
+enum { DOCKER_TEXT_MAX = 208 };
 
 /* What a create or update reply says about limits that do not hold. */
 struct docker_warnings {

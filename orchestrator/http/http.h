@@ -11,48 +11,50 @@
 #include "base/spool.h"
 
 /*
- * HTTP/1.1 listeners over libmicrohttpd, one thread per connection, so a handler may block for as
- * long as a run takes. Everything that comes from outside is checked before a handler sees it:
- * request line and headers, Host and Origin, size, then JSON (base/json_scan.h), then cJSON.
+ * What a dialect needs of HTTP: routes, requests, replies. server.h opens the listeners. Everything
+ * that comes from outside is checked before a handler sees it: request line and headers, Host and
+ * Origin, size, then JSON (base/json_sieve.h), then cJSON. Each connection has a thread of its own,
+ * so a handler may block for as long as a run takes.
  */
 
 enum http_fault {
-    HTTP_NOT_FOUND,      /* 404 */
-    HTTP_METHOD,         /* 405; Allow is set by the library */
-    HTTP_BAD_REQUEST,    /* 400: headers, framing */
-    HTTP_BAD_JSON,       /* 400: does not parse; the text says where and why */
-    HTTP_TOO_LARGE,      /* 413 */
-    HTTP_FORBIDDEN,      /* 403: foreign Origin or unknown Host */
-    HTTP_UNAVAILABLE,    /* 503 */
-    HTTP_INTERNAL,       /* 500 */
+    HTTP_NOT_FOUND,   /* 404 */
+    HTTP_METHOD,      /* 405; Allow is set by the library */
+    HTTP_BAD_REQUEST, /* 400: headers, framing; 431: too many of them */
+    HTTP_BAD_JSON,    /* 400: does not parse; the text says where and why */
+    HTTP_TOO_LARGE,   /* 413 */
+    HTTP_FORBIDDEN,   /* 403: foreign Origin or unknown Host */
+    HTTP_UNAVAILABLE, /* 503; Retry-After is set by the library */
+    HTTP_INTERNAL,    /* 500 */
 };
 
-struct http_exchange; /* one request and its reply */
+struct http_exchange; /* one request and its reply; belongs to its connection's thread */
 
 typedef void http_handler(struct http_exchange *x, void *app);
 
 /* How a body is read. */
 enum http_body {
-    HTTP_BODY_NONE,  /* a body is refused */
-    HTTP_BODY_RAW,   /* bytes as they are, up to the JSON limit; the handler parses */
-    HTTP_BODY_JSON,  /* checked and parsed; a fault is answered before the handler runs */
+    HTTP_BODY_NONE, /* a body is refused */
+    HTTP_BODY_RAW,  /* bytes as they are, up to the JSON limit; the handler parses */
+    HTTP_BODY_JSON, /* checked and parsed; a fault is answered before the handler runs */
 };
 
 /*
  * A string of the body that must not go through cJSON: its base64 text is decoded as it arrives
  * into a spool, and the handler finds a number in its place, the index for http_blob.
- * `path` is like "files[].b64_data".
+ * `path` is like "files[].b64_data" (json_sieve.h). A value there that is no string is refused.
  */
 struct http_blob_field {
     const char *path;
 };
 
 struct http_route {
-    const char *method;
-    const char *path; /* exact; "*" at the end matches one more component, see http_tail */
+    const char *method; /* HEAD is answered where GET is */
+    const char *path;   /* exact; a component "*" matches any one, see http_tail; at most four */
     http_handler *handle;
     enum http_body body;
-    const struct http_blob_field *blobs; /* ends with path NULL; NULL = none (and the small limit) */
+    const struct http_blob_field
+        *blobs; /* ends with path NULL; NULL = none (and the small limit) */
 };
 
 /* A set of routes with one error shape: what a dialect is to this layer. */
@@ -60,63 +62,43 @@ struct http_api {
     const char *name;
     const struct http_route *routes; /* ends with method NULL */
 
-    /* MUST. Answers a fault in the dialect's shape. */
+    /* MUST. Answers a fault in the dialect's shape, with http_reply. */
     void (*fail)(struct http_exchange *x, enum http_fault fault, int status, const char *text);
 
     /* MAY. Adds headers to every reply of this dialect. */
     void (*headers)(struct http_exchange *x);
 };
 
-struct http_limits {
-    unsigned connections, connections_per_address;
-    int64_t idle_ms, header_ms, body_ms;
-    size_t body_max, body_files_max, json_tokens;
-    const char *spool_dir;
-    const char *const *hosts;   /* further accepted Host names, NULL-terminated; may be NULL */
-    const char *const *origins; /* further accepted Origins; may be NULL */
-};
-
-struct http_listener_options {
-    const char *address;
-    uint16_t port; /* 0: any, see http_listener_port */
-    const struct http_api *const *apis; /* NULL-terminated, tried in order; the first one's shape
-                                           answers unknown paths. Borrowed for ever. */
-    void *app; /* handed to every handler */
-};
-
-struct http_server; /* shared by all listeners: limits, the reaper of slow connections */
-
-int http_server_new(const struct http_limits *limits, struct http_server **ret, struct err *err)
-    MUST_CHECK;
-int http_listen(struct http_server *s, const struct http_listener_options *o, struct err *err)
-    MUST_CHECK;
-uint16_t http_listener_port(const struct http_server *s, size_t index);
-
-/* Accepts no more connections and answers further requests on kept ones with Connection: close. */
-void http_server_quiesce(struct http_server *s);
-unsigned http_server_busy(const struct http_server *s); /* requests between head and reply's end */
-void http_server_free(struct http_server *s);           /* waits for handlers */
-
 /* ---- what a handler may ask; everything borrowed until the request is complete ---- */
 
 const char *http_method(const struct http_exchange *x);
-const char *http_path(const struct http_exchange *x);              /* without query */
-const char *http_tail(const struct http_exchange *x);              /* what "*" matched, or "" */
-const char *http_query(const struct http_exchange *x, const char *key);    /* decoded, or NULL */
-const char *http_header(const struct http_exchange *x, const char *name);  /* or NULL */
-const char *http_body(const struct http_exchange *x, size_t *ret_n);       /* "" without one */
-const cJSON *http_json(const struct http_exchange *x);             /* HTTP_BODY_JSON */
-struct spool *http_blob(const struct http_exchange *x, const cJSON *placeholder); /* or NULL */
-const char *http_client(const struct http_exchange *x);            /* numeric address */
-int64_t http_arrived_ms(const struct http_exchange *x);            /* clock_ms of the first byte */
-bool http_client_is_gone(const struct http_exchange *x);           /* looks at the socket now */
-int http_client_fd(const struct http_exchange *x);                 /* to poll for POLLRDHUP only */
+const char *http_path(const struct http_exchange *x); /* decoded, without query */
 
-/* ---- replying: exactly once ---- */
+/* What the last "*" of the route matched, or the one at `i` from 0; "" where there is none. */
+const char *http_tail(const struct http_exchange *x);
+const char *http_match(const struct http_exchange *x, size_t i);
 
+const char *http_query(const struct http_exchange *x, const char *key);   /* decoded, or NULL */
+const char *http_header(const struct http_exchange *x, const char *name); /* or NULL */
+const char *http_body(const struct http_exchange *x, size_t *ret_n);      /* HTTP_BODY_RAW, or "" */
+const cJSON *http_json(const struct http_exchange *x);                    /* HTTP_BODY_JSON */
+
+/* NULL unless `placeholder` is a number that stands for a blob. The content may be moved out. */
+struct spool *http_blob(const struct http_exchange *x, const cJSON *placeholder);
+
+const char *http_client(const struct http_exchange *x); /* numeric address */
+int64_t http_arrived_ms(const struct http_exchange *x); /* clock_ms when its first line was there */
+
+/* Looks at the socket now. A client that closed its sending side counts as gone. */
+bool http_client_is_gone(const struct http_exchange *x);
+int http_client_fd(const struct http_exchange *x); /* to poll for POLLRDHUP only */
+
+/* ---- replying: exactly once; a second reply is dropped and logged ---- */
+
+/* Replaces an earlier value. Control characters become '?', values end at 1 KiB. */
 void http_set_header(struct http_exchange *x, const char *name, const char *value);
 
-/* Moves the content of `body`. */
+/* Moves the content of `body`. `type` NULL sends no Content-Type. */
 void http_reply(struct http_exchange *x, int status, const char *type, struct buf *body);
 
 /*
@@ -125,20 +107,28 @@ void http_reply(struct http_exchange *x, int status, const char *type, struct bu
  */
 struct http_parts;
 struct http_parts *http_parts_new(void);
+void http_parts_free(struct http_parts *p);        /* only what was not replied with */
 struct buf *http_parts_text(struct http_parts *p); /* literal bytes that come next */
-void http_parts_base64(struct http_parts *p, const struct spool *s);
-void http_parts_json_string(struct http_parts *p, const struct spool *s); /* quoted, UTF-8 repaired */
+void http_parts_base64(struct http_parts *p, const struct spool *s);      /* without quotes */
+void http_parts_json_string(struct http_parts *p, const struct spool *s); /* quoted, repaired */
 void http_parts_raw(struct http_parts *p, const struct spool *s);
 void http_reply_parts(struct http_exchange *x, int status, const char *type, struct http_parts *p);
 
+/* For streams: appends the next piece (at most 64 KiB) to `out`; false when nothing is left. */
+bool http_parts_pull(struct http_parts *p, struct buf *out);
+
 /*
- * A reply that is produced while it is sent (event streams). `pull` runs in the connection's
- * thread, blocks until there is something, appends to `out` and returns true; false ends it.
+ * A reply that is produced while it is sent (event streams). `pull` gets an empty `out`, blocks
+ * until there is something, appends it and returns true; false ends the reply behind what it
+ * appended. While it blocks nobody looks at the client: it polls http_client_fd itself.
  */
 void http_reply_stream(struct http_exchange *x, int status, const char *type,
                        bool (*pull)(void *ctx, struct buf *out), void *ctx);
 
-/* Called once when the reply is sent or the client is gone; the last thing that happens to `x`. */
+/*
+ * Called once when the reply is sent or the client is gone, in the connection's thread; with
+ * several, the last one registered comes first. Nothing happens to `x` afterwards.
+ */
 void http_on_complete(struct http_exchange *x, void (*fn)(void *ctx), void *ctx);
 
 /* Ready-made faults for handlers: calls the dialect's fail(). */

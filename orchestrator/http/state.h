@@ -1,0 +1,171 @@
+#ifndef HTTP_STATE_H
+#define HTTP_STATE_H
+
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/json_sieve.h"
+#include "http/http.h"
+#include "http/server.h"
+
+/* What the files of this room share; nobody else includes it. */
+
+enum {
+    HTTP_POOL = 16 * 1024,  /* libmicrohttpd's memory for one connection: head and buffers */
+    HTTP_BLOCK = 64 * 1024, /* how much of a long reply is prepared at a time */
+    HTTP_MATCHES = 4,
+    HTTP_HEADERS = 24,
+    HTTP_CALLBACKS = 8,
+};
+
+struct http_listener {
+    struct http_server *server;
+    struct MHD_Daemon *daemon;
+    const struct http_api *const *apis;
+    void *app;
+    uint16_t port;
+};
+
+struct http_connection {
+    struct http_listener *listener;
+    struct http_connection *prev, *next; /* under the server's lock */
+    int fd;
+    bool is_over;  /* past the limit: what it asks is answered 503 */
+    bool was_used; /* has had a request */
+    char client[INET6_ADDRSTRLEN];
+    atomic_llong deadline_ms; /* when the watch shuts it; see watch.c */
+    atomic_bool is_idle;
+};
+
+struct http_server {
+    struct http_limits limits;
+    struct http_listener *listeners[HTTP_LISTENERS];
+    size_t listeners_n;
+    atomic_uint busy;
+    atomic_bool is_quiet;
+    pthread_t watch;
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    struct http_connection *connections;
+    unsigned connections_n;
+    bool is_over; /* the watch ends */
+};
+
+/* Why a request is not handed to its handler; status 0: no reason. */
+struct http_refusal {
+    enum http_fault fault;
+    int status;
+    bool must_close;
+    char text[ERR_MSG_MAX];
+};
+
+/* The body of a request, as it is gathered. */
+struct http_intake {
+    bool is_due;        /* the head says that there is one */
+    uint64_t announced; /* UINT64_MAX: chunked */
+    size_t limit, got;
+    struct buf raw;
+    struct json_sieve *sieve;
+    struct json_sieve_options sift;
+    const char *paths[JSON_SIEVE_PATHS + 1];
+    cJSON *json;
+};
+
+struct http_header_line {
+    char *name, *value;
+};
+
+struct http_answer {
+    bool is_set;
+    int status;
+    char *type;
+    struct buf body;
+    struct http_parts *parts; /* instead of `body` */
+    bool (*pull)(void *ctx, struct buf *out);
+    void *pull_ctx;
+    struct buf pulled;
+    size_t pulled_at;
+    bool is_pulled_out;
+    struct http_header_line headers[HTTP_HEADERS];
+    size_t headers_n;
+    int64_t due_ms;
+};
+
+struct http_exchange {
+    struct http_connection *connection;
+    struct MHD_Connection *mhd;
+    const struct http_api *api;
+    const struct http_route *route;
+    const char *method, *path; /* in the connection's pool, until the exchange is complete */
+    char *uri;                 /* as it came */
+    const char *uri_at;        /* where it lay, for the check of the head */
+    char *matches[HTTP_MATCHES];
+    size_t matches_n;
+    const char *origin; /* the foreign Origin that is allowed, or NULL */
+    int64_t arrived_ms;
+    bool is_begun, is_preflight;
+    bool is_cut; /* closed with bytes of the request unread */
+    struct http_refusal refusal;
+    struct http_intake intake;
+    struct http_answer answer;
+    struct {
+        void (*fn)(void *ctx);
+        void *ctx;
+    } callbacks[HTTP_CALLBACKS];
+    size_t callbacks_n;
+};
+
+/* ---- watch.c: deadlines of connections ---- */
+
+int http_watch_start(struct http_server *s, struct err *err) MUST_CHECK;
+void http_watch_stop(struct http_server *s);
+void http_watch_add(struct http_connection *c);    /* also keeps the limit of connections */
+void http_watch_remove(struct http_connection *c); /* before its descriptor is closed */
+void http_watch_until(struct http_connection *c, int64_t deadline_ms); /* INT64_MAX: no deadline */
+void http_watch_idle(struct http_connection *c);
+void http_watch_quiesce(struct http_server *s);
+
+/* ---- route.c, guard.c, origin.c: the head ---- */
+
+void http_route_find(struct http_exchange *x); /* sets api, route, matches; refuses 404 and 405 */
+void http_guard_check(struct http_exchange *x, const char *version);
+void http_origin_check(struct http_exchange *x);
+void http_origin_headers(struct http_exchange *x);
+
+/* Only the first refusal counts. */
+void http_refuse(struct http_exchange *x, enum http_fault fault, int status, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
+
+/* The methods that the path takes, as in Allow. */
+void http_route_methods(const struct http_exchange *x, struct buf *out);
+
+/* ---- intake.c: the body ---- */
+
+void http_intake_begin(struct http_exchange *x);
+void http_intake_take(struct http_exchange *x, const char *data, size_t n);
+void http_intake_end(struct http_exchange *x);
+void http_intake_done(struct http_exchange *x);
+
+/* ---- exchange.c, answer.c, parts.c ---- */
+
+struct http_exchange *http_exchange_new(struct http_connection *c, struct MHD_Connection *mhd,
+                                        const char *uri);
+void http_exchange_free(struct http_exchange *x); /* runs the callbacks */
+void http_exchange_begin(struct http_exchange *x, const char *path, const char *method,
+                         const char *version);
+void http_exchange_run(struct http_exchange *x); /* the handler or the fault: an answer is there */
+
+int http_answer_send(struct http_exchange *x) MUST_CHECK; /* through libmicrohttpd */
+
+/* Writes the answer past libmicrohttpd, which will not take one now; then it must close. */
+void http_answer_write(struct http_exchange *x);
+void http_answer_done(struct http_exchange *x);
+
+/* Exact where known, else -1 and `*ret_about` is a guess. */
+int64_t http_parts_length(const struct http_parts *p, uint64_t *ret_about);
+ssize_t http_parts_read(struct http_parts *p, char *out, size_t n); /* 0 at the end; -1 failed */
+
+#endif

@@ -8,12 +8,14 @@
 #include "base/err.h"
 #include "base/log.h"
 
+struct yaml;
+
 /* What the service itself needs to know; read from one YAML file, overridable by environment. */
 
 enum code_capture { CODE_OFF, CODE_DIGEST, CODE_FULL };
 
 struct listener {
-    char *address;   /* "127.0.0.1", "::1", "0.0.0.0" */
+    char *address; /* "127.0.0.1", "::1", "0.0.0.0" */
     int64_t port;
     char **dialects; /* NULL-terminated; the first gives the listener's error shape */
 };
@@ -32,7 +34,7 @@ struct settings {
 
     int64_t front_uid, front_gid; /* who the front becomes when started as root */
 
-    char *engine_host; /* "unix:///var/run/docker.sock" */
+    char *engine_host;       /* "unix:///var/run/docker.sock"; "" = $DOCKER_HOST or the usual one */
     int64_t pool_memory;     /* budget of all parked containers; 0: the larger of 1 GiB and 10 % */
     int64_t parallel_starts; /* 0: twice the processors */
     int64_t drain_ms;        /* how long a stop waits for running programs */
@@ -51,10 +53,17 @@ struct settings {
 
 /*
  * `path` NULL: $ONESHOT_CONFIG, else ./oneshot.yaml, /etc/oneshot/oneshot.yaml, else the defaults.
- * Environment variables of the table override the file. Errors as in policy.h.
+ * Environment variables of the table override the file (empty ones do not). Errors as in policy.h;
+ * one is a listener that other machines can reach without allow_unauthenticated.
  */
 int settings_load(const char *path, struct settings *ret_settings, struct err *err) MUST_CHECK;
+
+/* The same with every fault left in `y`, which the caller initialises and owns. */
+void settings_read(struct yaml *y, const char *path, struct settings *ret_settings);
+
 void settings_done(struct settings *s);
-char *settings_print(const struct settings *s); /* YAML; caller frees */
+
+/* YAML that loads again to the same, but for the password of store.url. Caller frees. */
+char *settings_print(const struct settings *s, bool with_docs);
 
 #endif

@@ -3,12 +3,13 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/json_scan.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/utf8.h"
 
 /* cJSON spends 64 bytes on each value, so 8 MiB of "[0,0,…" would be 300 MB: count first. */
-enum { DEPTH_MAX = 32, VALUES_MAX = 400 * 1000, LIST_MAX = 20 * 1000, WARNINGS_MAX = 64 };
+enum { VALUES_MAX = 400 * 1000, LIST_MAX = 20 * 1000, WARNINGS_MAX = 64 };
 
 #define EXACT 9007199254740992.0 /* 2^53: beyond it a double skips integers */
 
@@ -37,60 +38,19 @@ const char *engine_lack_text(enum engine_lack lack)
 
 /* ---- parsing within bounds ---- */
 
-/* Skips a string; `i` stands on its first quote. Returns the offset of the last one, or `n`. */
-static size_t skip_string(const char *s, size_t n, size_t i)
-{
-    for (i++; i < n && s[i] != '"'; i++) {
-        if (s[i] == '\\')
-            i++;
-    }
-    return i;
-}
-
-static bool is_bounded(const char *s, size_t n)
-{
-    size_t depth = 0, values = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        switch (s[i]) {
-        case '"':
-            i = skip_string(s, n, i);
-            break;
-        case '{':
-        case '[':
-            values++;
-            if (++depth > DEPTH_MAX)
-                return false;
-            break;
-        case '}':
-        case ']':
-            depth -= depth > 0;
-            break;
-        case ',':
-            values++;
-            break;
-        default:
-            break;
-        }
-        if (values > VALUES_MAX)
-            return false;
-    }
-    return true;
-}
-
-/* The caller deletes `*ret`. Everything that is not one whole JSON value is ERR_PEER. */
+/* The caller deletes `*ret`. Everything that is not one whole, strict JSON value is ERR_PEER. */
 static int parse(const char *data, size_t n, const char *what, cJSON **ret, struct err *err)
 {
     CLEANUP(cJSON_Delete_p) cJSON *doc = NULL;
-    const char *end = NULL;
+    struct err cause = {0};
 
     if (str_is_blank(data, n))
         return err_set(err, ERR_PEER, "%s: the reply is empty", what);
-    if (!is_bounded(data, n))
-        return err_set(err, ERR_PEER, "%s: the reply is too deep or too large", what);
-    doc = cJSON_ParseWithLengthOpts(data, n, &end, false);
-    if (!doc || !str_is_blank(end, n - (size_t)(end - data)))
-        return err_set(err, ERR_PEER, "%s: the reply is not whole JSON", what);
+    if (json_scan_text(data, n, VALUES_MAX, &cause) < 0)
+        return err_set(err, ERR_PEER, "%s: the reply is not good JSON: %s", what, cause.msg);
+    doc = cJSON_ParseWithLength(data, n);
+    if (!doc)
+        return err_set(err, ERR_PEER, "%s: the reply is not good JSON", what);
     *ret = TAKE(doc);
     return 0;
 }

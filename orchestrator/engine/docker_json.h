@@ -10,7 +10,7 @@
 
 /*
  * Decoders of what the engine sends (Docker Engine API 1.41 to 1.52, and Podman's imitation of
- * it). All of it is bounded in depth and size before it is parsed; a member that is missing or of
+ * it). All of it is scanned strictly and in bounds before it is parsed; a member that is missing or of
  * the wrong type is ERR_PEER or the "unknown" value that the field's owner names, never 0.
  */
 

@@ -13,7 +13,7 @@
  * may be called from any thread. Error kinds: ERR_NOTFOUND (no such container or image), ERR_BUSY
  * (not now: nobody listens, overload, a name is taken), ERR_TIMEOUT, ERR_PEER (the engine refused
  * or broke the protocol; its words are in the text), ERR_DENIED (it cannot enforce what was asked:
- * a create warning, an image with volumes), ERR_INVALID (no engine would take it; no call made).
+ * a create warning, an image with volumes), ERR_INVALID (no engine would take what was asked).
  */
 
 enum {

@@ -397,7 +397,7 @@ static const struct park_case {
     {"a reply that is cut",
      {{.expect = CREATE, .raw = "HTTP/1.1 201 C\r\nContent-Length: 9\r\n\r\n{\"Id\":\"ab"},
       {.expect = "DELETE /v1.41/containers/box-1?force=1&v=1 ", .raw = "HTTP/1.1 204 N\r\n\r\n"}},
-     ERR_PEER,                                                                                                   "not whole JSON",
+     ERR_PEER,                                                                                                   "not good JSON",
      true                                                                                                                                                      },
     {"attach is refused",
      {{.expect = CREATE, .status = 201, .body = CREATED},

@@ -11,56 +11,55 @@ struct unit {
     int64_t factor;
 };
 
+struct measure {
+    const char *expects;
+    struct unit units[7]; /* ends with name NULL */
+};
+
 /* Largest first, so that the printers find the shortest form. A plain number is the "" row. */
-static const struct unit size_units[] = {
-    {"GiB", 1 << 30},
-    {"MiB", 1 << 20},
-    {"KiB", 1 << 10},
-    {"B",   1      },
-    {"",    1      },
+static const struct measure size = {
+    "a size such as 256MiB (B, KiB, MiB, GiB)",
+    {{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {"", 1}, {NULL, 0}},
 };
 
-static const struct unit time_units[] = {
-    {"d",  86400000},
-    {"h",  3600000 },
-    {"m",  60000   },
-    {"s",  1000    },
-    {"ms", 1       },
-    {"",   1000    },
+static const struct measure duration = {
+    "a time such as 30s (ms, s, m, h, d)",
+    {{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {"", 1000}, {NULL, 0}},
 };
-
-static const char size_words[] = "a size such as 256MiB (B, KiB, MiB, GiB)";
-static const char time_words[] = "a time such as 30s (ms, s, m, h, d)";
 
 /* whole + fraction / scale */
 struct number {
     int64_t whole, fraction, scale;
 };
 
+/* Up to `max` digits at `*s`, which moves behind them; returns how many there were, 0 = wrong. */
+static size_t take_digits(const char **s, size_t max, int64_t *ret)
+{
+    size_t n = strspn(*s, "0123456789");
+
+    if (n > max)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        *ret = *ret * 10 + *(*s)++ - '0';
+    return n;
+}
+
 /* Reads "12" or "12.25" at `*s` and moves it behind; false when no number stands there. */
 static bool take_number(const char **s, struct number *ret)
 {
-    struct number n = {.scale = 1};
-    size_t digits = strspn(*s, "0123456789"), places;
-    char text[WHOLE_DIGITS + 1];
+    size_t places = 0;
 
-    if (!digits || digits > WHOLE_DIGITS)
+    *ret = (struct number){.scale = 1};
+    if (!take_digits(s, WHOLE_DIGITS, &ret->whole))
         return false;
-    memcpy(text, *s, digits);
-    text[digits] = '\0';
-    if (!str_to_i64(text, 0, INT64_MAX, &n.whole))
-        return false;
-    *s += digits;
     if (**s == '.') {
-        places = strspn(++*s, "0123456789");
-        if (!places || places > FRACTION_DIGITS)
+        ++*s;
+        places = take_digits(s, FRACTION_DIGITS, &ret->fraction);
+        if (!places)
             return false;
-        for (size_t i = 0; i < places; i++, ++*s) {
-            n.fraction = n.fraction * 10 + (**s - '0');
-            n.scale *= 10;
-        }
     }
-    *ret = n;
+    while (places--)
+        ret->scale *= 10;
     return true;
 }
 
@@ -78,19 +77,18 @@ static int scale(const struct number *n, int64_t factor, const char *s, int64_t 
     return 0;
 }
 
-static int parse(const char *s, const struct unit *units, size_t units_n, const char *words,
-                 int64_t *ret, struct err *err)
+static int parse(const char *s, const struct measure *m, int64_t *ret, struct err *err)
 {
     const char *rest = s;
     struct number n;
 
     if (take_number(&rest, &n)) {
-        for (size_t i = 0; i < units_n; i++) {
-            if (strcmp(rest, units[i].name) == 0)
-                return scale(&n, units[i].factor, s, ret, err);
+        for (const struct unit *u = m->units; u->name; u++) {
+            if (strcmp(rest, u->name) == 0)
+                return scale(&n, u->factor, s, ret, err);
         }
     }
-    return err_set(err, ERR_INVALID, "must be %s, not '%.40s'", words, s);
+    return err_set(err, ERR_INVALID, "must be %s, not '%.40s'", m->expects, s);
 }
 
 static int parse_share(const char *s, int64_t whole, int64_t *ret, struct err *err)
@@ -101,10 +99,10 @@ static int parse_share(const char *s, int64_t whole, int64_t *ret, struct err *e
 
     if (whole <= 0)
         return err_set(err, ERR_INVALID, "must be %s: '%.40s' is a share of nothing here",
-                       size_words, s);
+                       size.expects, s);
     if (!take_number(&rest, &n) || strcmp(rest, "%") != 0)
         return err_set(err, ERR_INVALID, "must be %s or a share such as 50%%, not '%.40s'",
-                       size_words, s);
+                       size.expects, s);
     percent = (double)n.whole + (double)n.fraction / (double)n.scale;
     if (!(percent > 0 && percent <= 100))
         return err_set(err, ERR_INVALID, "'%.40s' is not a share from 0%% to 100%%", s);
@@ -118,7 +116,7 @@ static int parse_size(const char *s, int64_t whole, int64_t *ret, struct err *er
 {
     if (str_ends(s, "%"))
         return parse_share(s, whole, ret, err);
-    return parse(s, size_units, ARRAY_LEN(size_units), size_words, ret, err);
+    return parse(s, &size, ret, err);
 }
 
 /* The part from `s` to `end` without the spaces around it; false when it does not fit. */
@@ -143,7 +141,7 @@ static int parse_min(const char *s, int64_t whole, int64_t *ret, struct err *err
     for (int i = 0; i < SIZES_MAX; i++) {
         const char *end = s + strcspn(s, ",)");
         char part[TEXT_MAX];
-        int64_t v;
+        int64_t v = 0;
 
         if (!cut_part(s, end, part))
             break;
@@ -170,22 +168,28 @@ int units_size(const char *s, int64_t whole, int64_t *ret_bytes, struct err *err
 
 int units_time(const char *s, int64_t *ret_ms, struct err *err)
 {
-    return parse(s, time_units, ARRAY_LEN(time_units), time_words, ret_ms, err);
+    return parse(s, &duration, ret_ms, err);
 }
 
-static void put(struct buf *b, int64_t v, const struct unit *units)
+static void put(struct buf *b, int64_t v, const struct unit *u)
 {
-    while (v % units->factor)
-        units++;
-    (void)buf_fmt(b, "%lld%s", (long long)(v / units->factor), units->name);
+    while (v % u->factor)
+        u++;
+    (void)buf_fmt(b, "%lld%s", (long long)(v / u->factor), u->name);
 }
 
 void units_put_size(struct buf *b, int64_t bytes)
 {
-    put(b, bytes, bytes ? size_units : &size_units[ARRAY_LEN(size_units) - 1]);
+    if (bytes)
+        put(b, bytes, size.units);
+    else
+        (void)buf_char(b, '0');
 }
 
 void units_put_time(struct buf *b, int64_t ms)
 {
-    put(b, ms, ms ? time_units : &time_units[3]);
+    if (ms)
+        put(b, ms, duration.units);
+    else
+        (void)buf_str(b, "0s");
 }

@@ -328,8 +328,7 @@ static void bind_pairs(struct binding *b, const struct yaml_field *f, const stru
 
         value = yaml_text(b->y, node->items[i], b->path, "a text");
         if (f->syntax && !f->syntax->is_valid(name))
-            (void)yaml_fault(b->y, node->keys[i], b->path, "the name must be %s",
-                             f->syntax->expects);
+            (void)yaml_fault(b->y, node->keys[i], b->path, "must be %s", f->syntax->expects);
         else if (value)
             pairs[n++] = (struct yaml_pair){xstrdup(name), xstrdup(value)};
         b->path[mark] = '\0';

@@ -116,17 +116,19 @@ START_TEST(is_quiet_where_all_is_well)
 }
 END_TEST
 
+/* clang-format off */
 static const struct {
     const char *words[5];
     const char *mention;
 } wrong[] = {
-    {{"--prove"},                                     "there is no option '--prove'"                },
-    {{"--config"},                                    "--config"                                    },
-    {{"--policies", "policies", "nobody"},            "there is no policy 'nobody'\n"               },
-    {{"--policies", "policies", "--quiet", "nobody"}, "there is no policy 'nobody'\n"               },
-    {{"--policies", "/nowhere"},                      "list '/nowhere': No such file or directory\n"},
-    {{"--config", "/nowhere"},                        "open '/nowhere': No such file or directory\n"},
+    {{"--prove"}, "there is no option '--prove'"},
+    {{"--config"}, "--config"},
+    {{"--policies", "policies", "nobody"}, "there is no policy 'nobody'\n"},
+    {{"--policies", "policies", "--quiet", "nobody"}, "there is no policy 'nobody'\n"},
+    {{"--policies", "/nowhere"}, "list '/nowhere': No such file or directory\n"},
+    {{"--config", "/nowhere"}, "open '/nowhere': No such file or directory\n"},
 };
+/* clang-format on */
 
 START_TEST(fails_with_two_and_says_why)
 {

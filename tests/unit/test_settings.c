@@ -248,21 +248,23 @@ START_TEST(the_environment_overrides_a_file)
 }
 END_TEST
 
+/* clang-format off */
 static const struct {
     const char *ours, *theirs, *debug;
     enum log_level level;
 } levels[] = {
-    {NULL,    NULL,       NULL,   LOG_INFO   },
-    {NULL,    "DEBUG",    NULL,   LOG_DEBUG  },
-    {NULL,    "WARN",     NULL,   LOG_WARNING},
-    {NULL,    "Critical", NULL,   LOG_ERROR  },
-    {"error", "debug",    NULL,   LOG_ERROR  },
-    {"error", "info",     "1",    LOG_ERROR  },
-    {NULL,    "info",     "1",    LOG_DEBUG  },
-    {NULL,    NULL,       "TRUE", LOG_DEBUG  },
-    {NULL,    NULL,       "0",    LOG_INFO   },
-    {NULL,    NULL,       "no",   LOG_INFO   },
+    {NULL, NULL, NULL, LOG_INFO},
+    {NULL, "DEBUG", NULL, LOG_DEBUG},
+    {NULL, "WARN", NULL, LOG_WARNING},
+    {NULL, "Critical", NULL, LOG_ERROR},
+    {"error", "debug", NULL, LOG_ERROR},
+    {"error", "info", "1", LOG_ERROR},
+    {NULL, "info", "1", LOG_DEBUG},
+    {NULL, NULL, "TRUE", LOG_DEBUG},
+    {NULL, NULL, "0", LOG_INFO},
+    {NULL, NULL, "no", LOG_INFO},
 };
+/* clang-format on */
 
 START_TEST(the_log_level_has_three_sources)
 {
@@ -308,59 +310,61 @@ END_TEST
 
 /* ---- faults ---- */
 
+/* clang-format off */
 static const struct {
     const char *text, *fault;
 } broken[] = {
-    {"listener: []",                                                                             "t:1:1: 'listener': is not a key here; did you mean 'listeners'?"        },
-    {"listeners: []",                                                                            "t:1:12: 'listeners': must have a listener"                              },
-    {"listeners:",                                                                               "t:1:11: 'listeners': must be a list"                                    },
-    {"listeners: [1]",                                                                           "t:1:13: 'listeners[0]': must be a map of keys and values"               },
-    {"listeners: [{dialects: [a]}]",                                                             "t:1:13: 'listeners[0].port': is missing"                                },
-    {"listeners: [{port: 1}]",                                                                   "t:1:13: 'listeners[0].dialects': is missing"                            },
-    {"listeners: [{port: 1, dialects: aiq}]",                                                    "t:1:33: 'listeners[0].dialects': must be a list"                        },
+    {"listener: []", "t:1:1: 'listener': is not a key here; did you mean 'listeners'?"},
+    {"listeners: []", "t:1:12: 'listeners': must have a listener"},
+    {"listeners:", "t:1:11: 'listeners': must be a list"},
+    {"listeners: [1]", "t:1:13: 'listeners[0]': must be a map of keys and values"},
+    {"listeners: [{dialects: [a]}]", "t:1:13: 'listeners[0].port': is missing"},
+    {"listeners: [{port: 1}]", "t:1:13: 'listeners[0].dialects': is missing"},
+    {"listeners: [{port: 1, dialects: aiq}]", "t:1:33: 'listeners[0].dialects': must be a list"},
     {"listeners: [{port: 1, dialects: []}]",
-     "t:1:33: 'listeners[0].dialects': must name a dialect"                                                                                                               },
+     "t:1:33: 'listeners[0].dialects': must name a dialect"},
     {"listeners: [{port: 1, dialects: [AIQ]}]",
-     "t:1:34: 'listeners[0].dialects': must be the name of a dialect such as native, not 'AIQ'"                                                                           },
+     "t:1:34: 'listeners[0].dialects': must be the name of a dialect such as native, not 'AIQ'"},
     {"listeners: [{port: 65536, dialects: [a]}]",
-     "t:1:20: 'listeners[0].port': must be from 0 to 65535, not 65536"                                                                                                    },
+     "t:1:20: 'listeners[0].port': must be from 0 to 65535, not 65536"},
     {"listeners: [{port: 1, dialects: [a], address: example.org}]",
      "t:1:47: 'listeners[0].address': must be an IP address such as 127.0.0.1 or ::1, not "
-     "'example.org'"                                                                                                                                                      },
+     "'example.org'"},
     {"listeners: [{port: 1, dialects: [a]}, {port: 1, dialects: [b]}]",
-     "t:1:46: 'listeners[1].address': port 1 of '127.0.0.1' is taken by another"                                                                                          },
+     "t:1:46: 'listeners[1].address': port 1 of '127.0.0.1' is taken by another"},
     {"listeners:\n  - {port: 1, dialects: [a]}\n  - {port: 2, dialects: [a], address: 0.0.0.0}",
      "t:3:39: 'listeners[1].address': '0.0.0.0' is open to other machines and there are no keys; "
-     "set allow_unauthenticated: true (ONESHOT_ALLOW_UNAUTHENTICATED=1) where something else keeps "
-     "strangers out"                                                                                                                                                      },
+     "set allow_unauthenticated: true (ONESHOT_ALLOW_UNAUTHENTICATED=1) where something else "
+     "keeps strangers out"},
     {"listeners: [{port: 2, dialects: [a], address: \"::\"}]",
-     "t:1:47: 'listeners[0].address': '::' is open to other machines and there are no keys; "
-     "set allow_unauthenticated: true (ONESHOT_ALLOW_UNAUTHENTICATED=1) where something else keeps "
-     "strangers out"                                                                                                                                                      },
-    {"instance: a b",                                                                            "t:1:11: 'instance': must be a name such as oneshot-2, not 'a b'"        },
-    {"hosts: [\"a:80\"]",                                                                        "t:1:9: 'hosts': must be a host's name without a port, not 'a:80'"       },
+     "t:1:47: 'listeners[0].address': '::' is open to other machines and there are no keys; set "
+     "allow_unauthenticated: true (ONESHOT_ALLOW_UNAUTHENTICATED=1) where something else keeps "
+     "strangers out"},
+    {"instance: a b", "t:1:11: 'instance': must be a name such as oneshot-2, not 'a b'"},
+    {"hosts: [\"a:80\"]", "t:1:9: 'hosts': must be a host's name without a port, not 'a:80'"},
     {"origins: [example.org]",
-     "t:1:11: 'origins': must be an origin such as https://example.org, not 'example.org'"                                                                                },
+     "t:1:11: 'origins': must be an origin such as https://example.org, not 'example.org'"},
     {"origins: [\"https://a/b\"]",
-     "t:1:11: 'origins': must be an origin such as https://example.org, not 'https://a/b'"                                                                                },
+     "t:1:11: 'origins': must be an origin such as https://example.org, not 'https://a/b'"},
     {"origins: [\"*\"]",
-     "t:1:11: 'origins': must be an origin such as https://example.org, not '*'"                                                                                          },
-    {"front: {uid: 0}",                                                                          "t:1:14: 'front.uid': must be from 1 to 2147483646, not 0"               },
-    {"drain: 20 s",                                                                              "t:1:8: 'drain': must be a time such as 30s (ms, s, m, h, d), not '20 s'"},
-    {"http: {idle: 1ms}",                                                                        "t:1:14: 'http.idle': must be from 100ms to 1h, not 1ms"                 },
+     "t:1:11: 'origins': must be an origin such as https://example.org, not '*'"},
+    {"front: {uid: 0}", "t:1:14: 'front.uid': must be from 1 to 2147483646, not 0"},
+    {"drain: 20 s", "t:1:8: 'drain': must be a time such as 30s (ms, s, m, h, d), not '20 s'"},
+    {"http: {idle: 1ms}", "t:1:14: 'http.idle': must be from 100ms to 1h, not 1ms"},
     {"http: {body_size: 100GiB}",
-     "t:1:19: 'http.body_size': must be from 1KiB to 1GiB, not 100GiB"                                                                                                    },
+     "t:1:19: 'http.body_size': must be from 1KiB to 1GiB, not 100GiB"},
     {"store: {url: mysql://x}",
-     "t:1:14: 'store.url': must be sqlite:PATH or postgresql://\xe2\x80\xa6, not 'mysql://x'"                                                                             },
+     "t:1:14: 'store.url': must be sqlite:PATH or postgresql://\xe2\x80\xa6, not 'mysql://x'"},
     {"store: {url: \"sqlite:\"}",
-     "t:1:14: 'store.url': must be sqlite:PATH or postgresql://\xe2\x80\xa6, not 'sqlite:'"                                                                               },
-    {"code: {store: all}",                                                                       "t:1:15: 'code.store': must be full, digest or off, not 'all'"           },
+     "t:1:14: 'store.url': must be sqlite:PATH or postgresql://\xe2\x80\xa6, not 'sqlite:'"},
+    {"code: {store: all}", "t:1:15: 'code.store': must be full, digest or off, not 'all'"},
     {"log: {level: loud}",
-     "t:1:14: 'log.level': must be debug, info, warning, error, warn or critical, not 'loud'"                                                                             },
+     "t:1:14: 'log.level': must be debug, info, warning, error, warn or critical, not 'loud'"},
     {"state_dir: ${NO_SUCH}",
      "t:1:12: 'state_dir': environment variable 'NO_SUCH' is not set (${NO_SUCH:-} would allow "
-     "that)"                                                                                                                                                              },
+     "that)"},
 };
+/* clang-format on */
 
 START_TEST(refuses_settings_with_place_key_and_reason)
 {
@@ -379,24 +383,26 @@ START_TEST(refuses_settings_with_place_key_and_reason)
 }
 END_TEST
 
+/* clang-format off */
 static const struct {
     const char *name, *value, *fault;
 } bad_variables[] = {
-    {"SANDBOX_PORT",                  "x",        "'listeners[0].port': must be an integer, not 'x'"        },
-    {"TELEMETRY_PORT",                "-1",       "'listeners[1].port': must be from 0 to 65535, not -1"    },
-    {"SANDBOX_HOST",                  "a b",
-     "'listeners[0].address': must be an IP address such as 127.0.0.1 or ::1, not 'a b'"                    },
-    {"SANDBOX_HOST",                  "10.1.2.3",
+    {"SANDBOX_PORT", "x", "'listeners[0].port': must be an integer, not 'x'"},
+    {"TELEMETRY_PORT", "-1", "'listeners[1].port': must be from 0 to 65535, not -1"},
+    {"SANDBOX_HOST", "a b",
+     "'listeners[0].address': must be an IP address such as 127.0.0.1 or ::1, not 'a b'"},
+    {"SANDBOX_HOST", "10.1.2.3",
      "'listeners[0].address': '10.1.2.3' is open to other machines and there are no keys; set "
      "allow_unauthenticated: true (ONESHOT_ALLOW_UNAUTHENTICATED=1) where something else keeps "
-     "strangers out"                                                                                        },
-    {"SANDBOX_PORT",                  "99999",    "'listeners[0].port': must be from 0 to 65535, not 99999" },
+     "strangers out"},
+    {"SANDBOX_PORT", "99999", "'listeners[0].port': must be from 0 to 65535, not 99999"},
     {"ONESHOT_ALLOW_UNAUTHENTICATED", "yes",
-     "'allow_unauthenticated': must be true or false, not 'yes'"                                            },
-    {"ONESHOT_JSON_TOKENS",           "1",        "'http.json_tokens': must be from 100 to 100000000, not 1"},
-    {"LOG_LEVEL",                     "TRACE",
-     "'log.level': must be debug, info, warning, error, warn or critical, not 'TRACE'"                      },
+     "'allow_unauthenticated': must be true or false, not 'yes'"},
+    {"ONESHOT_JSON_TOKENS", "1", "'http.json_tokens': must be from 100 to 100000000, not 1"},
+    {"LOG_LEVEL", "TRACE",
+     "'log.level': must be debug, info, warning, error, warn or critical, not 'TRACE'"},
 };
+/* clang-format on */
 
 START_TEST(names_a_variable_that_is_wrong)
 {

@@ -83,61 +83,65 @@ START_TEST(takes_an_empty_file_for_an_empty_map)
 }
 END_TEST
 
+/* clang-format off */
 /* What is said of each, to the letter: people and editors jump to line and column. */
 static const struct {
     const char *text, *fault;
 } broken[] = {
-    {"a: 1\n\tb: 2",           "t:2:1: found a tab character that violates indentation while scanning a "
-                     "plain scalar (indent with spaces, not tabs)"                 },
-    {"a:\n\tb: 2",             "t:2:1: found character that cannot start any token while scanning for the next "
-                   "token (indent with spaces, not tabs)"                            },
-    {"a:\n  b: 1\n c: 2",      "t:3:2: did not find expected key while parsing a block mapping"        },
-    {"a: 1\n  b: 2",           "t:2:4: mapping values are not allowed in this context"                 },
-    {"a: b: c",                "t:1:5: mapping values are not allowed in this context"                 },
-    {"a\nb: 1",                "t:2:2: mapping values are not allowed in this context"                 },
-    {"a: [1, 2\nb: 3",         "t:2:2: did not find expected ',' or ']' while parsing a flow sequence" },
-    {"a: {b: 1",               "t:2:1: did not find expected ',' or '}' while parsing a flow mapping"  },
-    {"a: \"x",                 "t:1:6: found unexpected end of stream while scanning a quoted scalar"  },
-    {"a: \"\\q\"",             "t:1:5: found unknown escape character while parsing a quoted scalar"   },
-    {"a: @x",                  "t:1:4: found character that cannot start any token while scanning for the next "
-              "token"                                                                     },
-    {"a: - b",                 "t:1:4: block sequence entries are not allowed in this context"         },
-    {"a: \xff",                "t:1:4: invalid leading UTF-8 octet"                                    },
-    {"a: x\nb: \"\xc3\"",      "t:2:6: invalid trailing UTF-8 octet"                                   },
-    {"a: x\nb: y\x01",         "t:2:5: control characters are not allowed"                             },
-    {"\xff\xfe\x61",           "t:1:1: invalid leading UTF-8 octet"                                    },
-    {"a: &x 1",                "t:1:4: 'a': anchors, aliases, tags and directives are not used here"   },
-    {"a: [&x b, *x]",          "t:1:5: 'a': anchors, aliases, tags and directives are not used here"   },
-    {"a: {b: *x}",             "t:1:8: 'a.b': anchors, aliases, tags and directives are not used here" },
-    {"a: &x {b: 1}",           "t:1:4: 'a': anchors, aliases, tags and directives are not used here"   },
-    {"a: !!int 1",             "t:1:4: 'a': anchors, aliases, tags and directives are not used here"   },
-    {"a: ! 1",                 "t:1:4: 'a': anchors, aliases, tags and directives are not used here"   },
-    {"a: !x [1]",              "t:1:4: 'a': anchors, aliases, tags and directives are not used here"   },
-    {"%YAML 1.1\n---\na: 1",   "t:1:1: anchors, aliases, tags and directives are not used here"        },
-    {"%TAG ! !x\n---\na: 1",   "t:1:1: anchors, aliases, tags and directives are not used here"        },
-    {"a: 1\n---\nb: 2",        "t:2:1: a second document begins here; a file holds one"                },
-    {"a: 1\n...\nb: 2",        "t:3:1: did not find expected <document start>"                         },
-    {"- 1",                    "t:1:1: the file must be a map of keys and values"                      },
-    {"word",                   "t:1:1: the file must be a map of keys and values"                      },
-    {"---\n",                  "t:2:1: the file must be a map of keys and values"                      },
-    {"a: 1\nb: 2\na: 3",       "t:3:1: 'a': stands here twice"                                         },
-    {"a:\n  b: 1\n  \"b\": 2", "t:3:3: 'a.b': stands here twice"                                       },
-    {"? [x]\n: 1",             "t:1:3: a key must be a word"                                           },
-    {"~: 1",                   "t:1:1: a key must be a word"                                           },
-    {"a: {null: 1}",           "t:1:5: 'a': a key must be a word"                                      },
-    {"a: \"x\\0y\"",           "t:1:4: 'a': a NUL character cannot stand in a text"                    },
+    {"a: 1\n\tb: 2",
+     "t:2:1: found a tab character that violates indentation while scanning a plain scalar "
+     "(indent with spaces, not tabs)"},
+    {"a:\n\tb: 2",
+     "t:2:1: found character that cannot start any token while scanning for the next token "
+     "(indent with spaces, not tabs)"},
+    {"a:\n  b: 1\n c: 2", "t:3:2: did not find expected key while parsing a block mapping"},
+    {"a: 1\n  b: 2", "t:2:4: mapping values are not allowed in this context"},
+    {"a: b: c", "t:1:5: mapping values are not allowed in this context"},
+    {"a\nb: 1", "t:2:2: mapping values are not allowed in this context"},
+    {"a: [1, 2\nb: 3", "t:2:2: did not find expected ',' or ']' while parsing a flow sequence"},
+    {"a: {b: 1", "t:2:1: did not find expected ',' or '}' while parsing a flow mapping"},
+    {"a: \"x", "t:1:6: found unexpected end of stream while scanning a quoted scalar"},
+    {"a: \"\\q\"", "t:1:5: found unknown escape character while parsing a quoted scalar"},
+    {"a: @x",
+     "t:1:4: found character that cannot start any token while scanning for the next token"},
+    {"a: - b", "t:1:4: block sequence entries are not allowed in this context"},
+    {"a: \xff", "t:1:4: invalid leading UTF-8 octet"},
+    {"a: x\nb: \"\xc3\"", "t:2:6: invalid trailing UTF-8 octet"},
+    {"a: x\nb: y\x01", "t:2:5: control characters are not allowed"},
+    {"\xff\xfe\x61", "t:1:1: invalid leading UTF-8 octet"},
+    {"a: &x 1", "t:1:4: 'a': anchors, aliases, tags and directives are not used here"},
+    {"a: [&x b, *x]", "t:1:5: 'a': anchors, aliases, tags and directives are not used here"},
+    {"a: {b: *x}", "t:1:8: 'a.b': anchors, aliases, tags and directives are not used here"},
+    {"a: &x {b: 1}", "t:1:4: 'a': anchors, aliases, tags and directives are not used here"},
+    {"a: !!int 1", "t:1:4: 'a': anchors, aliases, tags and directives are not used here"},
+    {"a: ! 1", "t:1:4: 'a': anchors, aliases, tags and directives are not used here"},
+    {"a: !x [1]", "t:1:4: 'a': anchors, aliases, tags and directives are not used here"},
+    {"%YAML 1.1\n---\na: 1", "t:1:1: anchors, aliases, tags and directives are not used here"},
+    {"%TAG ! !x\n---\na: 1", "t:1:1: anchors, aliases, tags and directives are not used here"},
+    {"a: 1\n---\nb: 2", "t:2:1: a second document begins here; a file holds one"},
+    {"a: 1\n...\nb: 2", "t:3:1: did not find expected <document start>"},
+    {"- 1", "t:1:1: the file must be a map of keys and values"},
+    {"word", "t:1:1: the file must be a map of keys and values"},
+    {"---\n", "t:2:1: the file must be a map of keys and values"},
+    {"a: 1\nb: 2\na: 3", "t:3:1: 'a': stands here twice"},
+    {"a:\n  b: 1\n  \"b\": 2", "t:3:3: 'a.b': stands here twice"},
+    {"? [x]\n: 1", "t:1:3: a key must be a word"},
+    {"~: 1", "t:1:1: a key must be a word"},
+    {"a: {null: 1}", "t:1:5: 'a': a key must be a word"},
+    {"a: \"x\\0y\"", "t:1:4: 'a': a NUL character cannot stand in a text"},
     {"a: ${NO_SUCH_VARIABLE}",
-     "t:1:4: 'a': environment variable 'NO_SUCH_VARIABLE' is not set (${NO_SUCH_VARIABLE:-} would "
-     "allow that)"                                                                                     },
-    {"a: [x, $HOME]",          "t:1:8: 'a': '$' must be ${NAME}, ${NAME:-default} or, for a dollar, $$"},
-    {"a: x$",                  "t:1:4: 'a': '$' must be ${NAME}, ${NAME:-default} or, for a dollar, $$"},
-    {"a: ${X",                 "t:1:4: 'a': '$' must be ${NAME}, ${NAME:-default} or, for a dollar, $$"},
-    {"a: ${}",                 "t:1:4: 'a': '${}' must be ${NAME} or ${NAME:-default}"                 },
-    {"a: ${1A}",               "t:1:4: 'a': '${1A}' must be ${NAME} or ${NAME:-default}"               },
-    {"a: ${A-b}",              "t:1:4: 'a': '${A-b}' must be ${NAME} or ${NAME:-default}"              },
-    {"a: ${A b:-c}",           "t:1:4: 'a': '${A b:-c}' must be ${NAME} or ${NAME:-default}"           },
-    {"a: ${BAD_BYTES}",        "t:1:4: 'a': environment variable 'BAD_BYTES' is not UTF-8"             },
+     "t:1:4: 'a': environment variable 'NO_SUCH_VARIABLE' is not set (${NO_SUCH_VARIABLE:-} "
+     "would allow that)"},
+    {"a: [x, $HOME]", "t:1:8: 'a': '$' must be ${NAME}, ${NAME:-default} or, for a dollar, $$"},
+    {"a: x$", "t:1:4: 'a': '$' must be ${NAME}, ${NAME:-default} or, for a dollar, $$"},
+    {"a: ${X", "t:1:4: 'a': '$' must be ${NAME}, ${NAME:-default} or, for a dollar, $$"},
+    {"a: ${}", "t:1:4: 'a': '${}' must be ${NAME} or ${NAME:-default}"},
+    {"a: ${1A}", "t:1:4: 'a': '${1A}' must be ${NAME} or ${NAME:-default}"},
+    {"a: ${A-b}", "t:1:4: 'a': '${A-b}' must be ${NAME} or ${NAME:-default}"},
+    {"a: ${A b:-c}", "t:1:4: 'a': '${A b:-c}' must be ${NAME} or ${NAME:-default}"},
+    {"a: ${BAD_BYTES}", "t:1:4: 'a': environment variable 'BAD_BYTES' is not UTF-8"},
 };
+/* clang-format on */
 
 START_TEST(says_what_is_wrong_and_where)
 {
@@ -155,24 +159,25 @@ START_TEST(says_what_is_wrong_and_where)
 }
 END_TEST
 
+/* clang-format off */
 static const struct {
     const char *text, *value;
 } expanded[] = {
-    {"${SET}",           "value"                    },
-    {"a${SET}b${SET}",   "avalueb"
-                       "value"},
-    {"${SET:-other}",    "value"                    },
-    {"${EMPTY:-other}",  "other"                    },
-    {"${EMPTY}",         ""                         },
-    {"${UNSET:-}",       ""                         },
-    {"${UNSET:-a b:-c}", "a b:-c"                   },
-    {"${UNSET:-120}",    "120"                      },
-    {"\"${UNSET:-$x}\"", "$x"                       },
-    {"$$",               "$"                        },
-    {"$${SET}",          "${SET}"                   },
-    {"'$$$$'",           "$$"                       },
-    {"\"${DOLLAR}\"",    "${SET}"                   },
+    {"${SET}", "value"},
+    {"a${SET}b${SET}", "avaluebvalue"},
+    {"${SET:-other}", "value"},
+    {"${EMPTY:-other}", "other"},
+    {"${EMPTY}", ""},
+    {"${UNSET:-}", ""},
+    {"${UNSET:-a b:-c}", "a b:-c"},
+    {"${UNSET:-120}", "120"},
+    {"\"${UNSET:-$x}\"", "$x"},
+    {"$$", "$"},
+    {"$${SET}", "${SET}"},
+    {"'$$$$'", "$$"},
+    {"\"${DOLLAR}\"", "${SET}"},
 };
+/* clang-format on */
 
 START_TEST(expands_variables_once)
 {

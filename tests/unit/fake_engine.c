@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-enum { CONNECTIONS_MAX = 512, REQUESTS_MAX = 4096, REQUEST_MAX = 1024 * 1024 };
+enum { CONNECTIONS_MAX = 512, REQUESTS_MAX = 4096, REQUEST_MAX = 1024 * 1024, DONE_S = 3 };
 
 struct fake_engine {
     char dir[32], host[64];
@@ -23,6 +23,7 @@ struct fake_engine {
     pthread_t acceptor;
 
     pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t took;  /* a request came */
     int used[64];
     pthread_t threads[CONNECTIONS_MAX];
     size_t threads_n;
@@ -104,6 +105,7 @@ static const struct fake_step *choose(struct fake_engine *f, const char *request
         f->used[i]++;
         found = s;
     }
+    (void)pthread_cond_broadcast(&f->took);
     (void)pthread_mutex_unlock(&f->lock);
     return found;
 }
@@ -226,6 +228,7 @@ struct fake_engine *fake_start(const struct fake_step *steps, size_t n)
     must(n <= ARRAY_LEN(f->used), "too many steps");
     must(pipe(f->stop) == 0, "pipe");
     (void)pthread_mutex_init(&f->lock, NULL);
+    (void)pthread_cond_init(&f->took, NULL);
     (void)str_copy(sun.sun_path, f->host + strlen("unix://"), sizeof(sun.sun_path));
     f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     must(f->listener >= 0 && bind(f->listener, (const struct sockaddr *)&sun, sizeof(sun)) == 0 &&
@@ -255,6 +258,7 @@ void fake_stop(struct fake_engine *f)
     (void)rmdir(f->dir);
     for (size_t i = 0; i < f->requests_n; i++)
         free(f->requests[i]);
+    (void)pthread_cond_destroy(&f->took);
     (void)pthread_mutex_destroy(&f->lock);
     free(f);
 }
@@ -293,16 +297,29 @@ size_t fake_seen(struct fake_engine *f, const char *start)
     return n;
 }
 
-bool fake_is_done(struct fake_engine *f)
+static bool is_done(const struct fake_engine *f)
 {
-    bool is_done = true;
+    bool out = true;
 
-    (void)pthread_mutex_lock(&f->lock);
     for (size_t i = 0; i < f->n; i++) {
         int times = f->steps[i].times;
 
-        is_done &= times < 0 ? f->used[i] > 0 : f->used[i] == (times ? times : 1);
+        out &= times < 0 ? f->used[i] > 0 : f->used[i] == (times ? times : 1);
     }
+    return out;
+}
+
+bool fake_is_done(struct fake_engine *f)
+{
+    struct timespec until;
+    bool out;
+    int rc = 0;
+
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += DONE_S;
+    (void)pthread_mutex_lock(&f->lock);
+    while (!(out = is_done(f)) && rc == 0)
+        rc = pthread_cond_timedwait(&f->took, &f->lock, &until);
     (void)pthread_mutex_unlock(&f->lock);
-    return is_done;
+    return out;
 }

@@ -44,7 +44,10 @@ const char *fake_request(struct fake_engine *f, size_t i);
 /* How many requests start so. */
 size_t fake_seen(struct fake_engine *f, const char *start);
 
-/* Every step was taken as often as it says (for ever: once at least). */
+/*
+ * Every step was taken as often as it says (for ever: once at least). Waits for it for a while: a
+ * client that gave up may be faster than the engine's thread.
+ */
 bool fake_is_done(struct fake_engine *f);
 
 /* Closes the listening socket and every connection, as an engine that dies does. */

@@ -698,6 +698,7 @@ START_TEST(an_attach_gives_the_stream_to_the_byte_or_says_why_not)
         expect_stream(fd, c->stream);
         (void)close(fd);
     }
+    ck_assert(fake_is_done(f));
     ck_assert_uint_eq(fake_seen(f, "POST /v1.41/containers/ab/attach?stream=1 HTTP/1.1\r\n"), 1);
     docker_http_reply_done(&r);
     fake_stop(f);

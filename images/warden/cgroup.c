@@ -9,13 +9,13 @@ static const struct source {
     const char *v2, *v2_key;
     uint64_t v1_divide;
 } sources[CGROUP_FILES] = {
-    [CGROUP_USAGE] = {"memory/memory.usage_in_bytes", "", "memory.current", "", 1},
-    [CGROUP_PEAK] = {"memory/memory.max_usage_in_bytes", "", "memory.peak", "", 1},
-    [CGROUP_OOM] = {"memory/memory.oom_control", "oom_kill", "memory.events", "oom_kill", 1},
-    [CGROUP_LIMIT] = {"memory/memory.failcnt", "", "memory.events", "max", 1},
-    [CGROUP_PIDS] = {"pids/pids.events", "max", "pids.events", "max", 1},
-    [CGROUP_TASKS] = {"pids/pids.current", "", "pids.current", "", 1},
-    [CGROUP_CPU] = {"cpuacct/cpuacct.usage", "", "cpu.stat", "usage_usec", 1000},
+    [CGROUP_USAGE] = {"memory/memory.usage_in_bytes",     "",         "memory.current", "",           1   },
+    [CGROUP_PEAK] = {"memory/memory.max_usage_in_bytes", "",         "memory.peak",    "",           1   },
+    [CGROUP_OOM] = {"memory/memory.oom_control",        "oom_kill", "memory.events",  "oom_kill",   1   },
+    [CGROUP_LIMIT] = {"memory/memory.failcnt",            "",         "memory.events",  "max",        1   },
+    [CGROUP_PIDS] = {"pids/pids.events",                 "max",      "pids.events",    "max",        1   },
+    [CGROUP_TASKS] = {"pids/pids.current",                "",         "pids.current",   "",           1   },
+    [CGROUP_CPU] = {"cpuacct/cpuacct.usage",            "",         "cpu.stat",       "usage_usec", 1000},
 };
 
 static bool parse_number(const char *s, uint64_t *ret)

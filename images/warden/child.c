@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -18,9 +17,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "frames/frame.h"
 #include "guard.h"
 
-enum { STOP_MS = 200, KILL_ALL_MS = 5000, KILL_OTHERS_MS = 2000, FIRST_FREE_FD = 10 };
+enum {
+    STOP_MS = 200,
+    KILL_ALL_MS = 5000,
+    KILL_OTHERS_MS = 2000,
+    WORKER_FDS = 5, /* 0 to 4 in the worker */
+    FIRST_FREE_FD = 10,
+};
 
 static int64_t now_ms(void)
 {
@@ -30,7 +36,7 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Moves `*fd` out of the way of the descriptors 0 to 3 that the worker gets. */
+/* Moves `*fd` out of the way of the descriptors that the worker gets. */
 static int move_up(int *fd)
 {
     int up = *fd < 0 ? -1 : fcntl(*fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
@@ -67,17 +73,50 @@ static int make_control(int *ret_mine, int *ret_theirs)
     return fcntl(*ret_mine, F_SETFL, O_NONBLOCK);
 }
 
-/* The worker's end is opened anew, for reading only. */
 static int make_stdin(int *ret_mine, int *ret_theirs)
 {
-    char path[40];
+    int p[2];
 
-    *ret_mine = memfd_create("stdin", MFD_CLOEXEC);
-    if (move_up(ret_mine) < 0)
+    if (pipe2(p, O_CLOEXEC) < 0)
         return -1;
-    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", *ret_mine);
-    *ret_theirs = open(path, O_RDONLY | O_CLOEXEC);
-    return move_up(ret_theirs);
+    *ret_theirs = p[0];
+    *ret_mine = p[1];
+    if (move_up(ret_mine) < 0 || move_up(ret_theirs) < 0)
+        return -1;
+    return fcntl(*ret_mine, F_SETFL, O_NONBLOCK);
+}
+
+int child_new_stdin(struct child *c)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    uint8_t head[FRAME_HEAD];
+    struct iovec part = {.iov_base = head, .iov_len = sizeof(head)};
+    struct msghdr m = {.msg_iov = &part,
+                       .msg_iovlen = 1,
+                       .msg_control = control.bytes,
+                       .msg_controllen = sizeof(control.bytes)};
+    struct cmsghdr *cm = CMSG_FIRSTHDR(&m);
+    int mine = -1, theirs = -1;
+    bool is_sent;
+
+    frame_put_head(head, FRAME_STDIN, 0, 0, 0);
+    if (make_stdin(&mine, &theirs) == 0) {
+        cm->cmsg_level = SOL_SOCKET;
+        cm->cmsg_type = SCM_RIGHTS;
+        cm->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(cm), &theirs, sizeof(int));
+    }
+    is_sent = theirs >= 0 && sendmsg(c->control_fd, &m, MSG_NOSIGNAL) == FRAME_HEAD;
+    if (theirs >= 0)
+        (void)close(theirs);
+    if (is_sent)
+        return mine;
+    if (mine >= 0)
+        (void)close(mine);
+    return -1;
 }
 
 static void write_oom_score(const char *text)
@@ -91,7 +130,8 @@ static void write_oom_score(const char *text)
 }
 
 /* In the new process, until exec. It inherits that pid 1 is not dumpable: /proc/self is closed. */
-static void __attribute__((noreturn)) become_worker(const struct child_options *o, const int fds[4])
+static void __attribute__((noreturn)) become_worker(const struct child_options *o,
+                                                    const int fds[WORKER_FDS])
 {
     sigset_t none;
 
@@ -103,7 +143,7 @@ static void __attribute__((noreturn)) become_worker(const struct child_options *
         (void)prctl(PR_SET_DUMPABLE, 1);
         write_oom_score(o->oom_score);
     }
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < WORKER_FDS; i++) {
         if (dup2(fds[i], i) < 0)
             _exit(126);
     }
@@ -127,14 +167,16 @@ static int block_signals(void)
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-static int launch(struct child *c, const struct child_options *o, int theirs[4])
+static int launch(struct child *c, const struct child_options *o, int theirs[WORKER_FDS],
+                  int *ret_stdin)
 {
     char path[40];
 
     c->signal_fd = block_signals();
-    if (c->signal_fd < 0 || make_stdin(&c->stdin_fd, &theirs[0]) < 0 ||
-        make_pipe(&c->out_fd, &theirs[1]) < 0 || make_pipe(&c->err_fd, &theirs[2]) < 0 ||
-        make_control(&c->control_fd, &theirs[3]) < 0)
+    theirs[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (c->signal_fd < 0 || move_up(&theirs[0]) < 0 || make_pipe(&c->out_fd, &theirs[1]) < 0 ||
+        make_pipe(&c->err_fd, &theirs[2]) < 0 || make_control(&c->control_fd, &theirs[3]) < 0 ||
+        make_stdin(ret_stdin, &theirs[4]) < 0)
         return -1;
     c->pid = fork();
     if (c->pid < 0)
@@ -146,19 +188,15 @@ static int launch(struct child *c, const struct child_options *o, int theirs[4])
     return 0;
 }
 
-int child_start(struct child *c, const struct child_options *o)
+int child_start(struct child *c, const struct child_options *o, int *ret_stdin)
 {
-    int theirs[4] = {-1, -1, -1, -1};
+    int theirs[WORKER_FDS] = {-1, -1, -1, -1, -1};
     int done;
 
-    *c = (struct child){.out_fd = -1,
-                        .err_fd = -1,
-                        .control_fd = -1,
-                        .stdin_fd = -1,
-                        .task_fd = -1,
-                        .signal_fd = -1};
-    done = launch(c, o, theirs);
-    for (int i = 0; i < 4; i++) {
+    *c = (struct child){
+        .out_fd = -1, .err_fd = -1, .control_fd = -1, .task_fd = -1, .signal_fd = -1};
+    done = launch(c, o, theirs, ret_stdin);
+    for (int i = 0; i < WORKER_FDS; i++) {
         if (theirs[i] >= 0)
             (void)close(theirs[i]);
     }

@@ -10,12 +10,11 @@
  * may signal and reap all there is.
  */
 struct child {
-    pid_t pid;      /* 0 once it is reaped */
-    int status;     /* as waitpid(2) gives it, when pid is 0 */
-    int out_fd;     /* its standard output and error; -1 after their end */
+    pid_t pid;  /* 0 once it is reaped */
+    int status; /* as waitpid(2) gives it, when pid is 0 */
+    int out_fd; /* its standard output and error; -1 after their end */
     int err_fd;
     int control_fd; /* frames, both ways */
-    int stdin_fd;   /* the memory file that it reads as standard input */
     int task_fd;    /* /proc/PID/task */
     int signal_fd;  /* SIGCHLD and SIGTERM, both blocked */
     bool is_told;   /* SIGTERM came from outside of the container */
@@ -28,10 +27,17 @@ struct child_options {
 };
 
 /*
- * Blocks the signals and starts the worker: standard input, output and error as above, the control
- * channel at 3, nothing else open. 0, or -1 with errno.
+ * Blocks the signals and starts the worker: /dev/null, output and error at 0 to 2, the control
+ * channel at 3, a pipe for standard input at 4, nothing else open. The caller owns `*ret_stdin`,
+ * the non-blocking writing end. 0, or -1 with errno.
  */
-int child_start(struct child *c, const struct child_options *o);
+int child_start(struct child *c, const struct child_options *o, int *ret_stdin);
+
+/*
+ * A new pipe for the standard input of a later run: its reading end goes to the worker with a
+ * FRAME_STDIN, the caller owns the returned writing end. -1 when the worker does not take it.
+ */
+int child_new_stdin(struct child *c);
 
 /* Collects whoever died; notes the worker's status when it is among them. Does not block. */
 void child_reap(struct child *c);

@@ -35,9 +35,11 @@ int warden_wait_room(void *warden)
     struct warden *w = warden;
 
     for (;;) {
-        short in = queue_has_room(&w->in) ? POLLIN : 0;
-        struct pollfd p[2] = {{.fd = FRONT_IN, .events = in},
-                              {.fd = FRONT_OUT, .events = POLLOUT}};
+        short in = warden_can_take(w) ? POLLIN : 0;
+        struct pollfd p[2] = {
+            {.fd = FRONT_IN,  .events = in     },
+            {.fd = FRONT_OUT, .events = POLLOUT}
+        };
 
         if (queue_has_room(&w->out))
             return 0;
@@ -161,6 +163,7 @@ void warden_finish(struct warden *w)
     bool is_kept;
 
     w->state = WARDEN_FINISHING;
+    feed_close(&w->feed);
     is_kept = settle(w);
     drain(w);
     cgroup_look(&w->cgroup, &after);
@@ -185,6 +188,7 @@ void warden_refuse(struct warden *w)
     struct outcome_report r = {.end = END_CANCELLED, .term_signal = SIGKILL};
 
     w->state = WARDEN_FINISHING;
+    feed_close(&w->feed);
     child_kill_all(&w->child);
     if (!w->ending.is_cancelled) {
         char text[NAME_PATH_MAX + 128];
@@ -196,7 +200,10 @@ void warden_refuse(struct warden *w)
         r.exit_code = 1;
         r.term_signal = 0;
         r.stderr_bytes = (uint64_t)len;
-        tell(w, FRAME_STDERR, text, (size_t)len);
+        if (r.stderr_bytes <= in->job.output_soft)
+            tell(w, FRAME_STDERR, text, (size_t)len);
+        else
+            r.flags = REPORT_STDERR_CUT;
     }
     tell(w, FRAME_ENDED, NULL, 0);
     send_result(w, &r);

@@ -21,20 +21,21 @@
 #define X32_BIT 0x40000000u
 
 /* The low half of an argument: pids are ints, the kernel drops the rest. */
-#define ARG(n)          offsetof(struct seccomp_data, args[n])
-#define LOAD(offset)    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (offset))
+#define ARG(n)            offsetof(struct seccomp_data, args[n])
+#define LOAD(offset)      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (offset))
 #define SKIP_UNLESS(v, n) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (v), 0, (n))
 #define SKIP_IF(v, n)     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (v), (n), 0)
-#define RETURN(action)  BPF_STMT(BPF_RET | BPF_K, (action))
-#define ALLOW           RETURN(SECCOMP_RET_ALLOW)
-#define REFUSE(number)  RETURN(SECCOMP_RET_ERRNO | (number))
+#define RETURN(action)    BPF_STMT(BPF_RET | BPF_K, (action))
+#define ALLOW             RETURN(SECCOMP_RET_ALLOW)
+#define REFUSE(number)    RETURN(SECCOMP_RET_ERRNO | (number))
 
 /* "This call with pid 1 as its first argument." */
-#define NOT_ON_PID_1(call) SKIP_UNLESS(call, 4), LOAD(ARG(0)), SKIP_UNLESS(1, 1), REFUSE(EPERM), ALLOW
+#define NOT_ON_PID_1(call) \
+    SKIP_UNLESS(call, 4), LOAD(ARG(0)), SKIP_UNLESS(1, 1), REFUSE(EPERM), ALLOW
 
 /* "This call with who 1, or with all processes of the user." `which` 0 is one process. */
-#define NOT_ON_WHO_1(call, user)                                                                   \
-    SKIP_UNLESS(call, 6), LOAD(ARG(0)), SKIP_IF(user, 3), LOAD(ARG(1)), SKIP_IF(1, 1), ALLOW,       \
+#define NOT_ON_WHO_1(call, user)                                                              \
+    SKIP_UNLESS(call, 6), LOAD(ARG(0)), SKIP_IF(user, 3), LOAD(ARG(1)), SKIP_IF(1, 1), ALLOW, \
         REFUSE(EPERM)
 
 enum { IOPRIO_WHO_USER = 3 };

@@ -7,15 +7,12 @@
 #include <time.h>
 #include <unistd.h>
 
-static void note_failure(struct intake *in, const char *path)
+static void note_failure(struct intake *in)
 {
-    size_t len = strnlen(path, NAME_PATH_MAX);
-
     if (in->failed_errno)
         return;
     in->failed_errno = errno ? errno : EIO;
-    memcpy(in->failed_path, path, len);
-    in->failed_path[len] = '\0';
+    memcpy(in->failed_path, in->path, sizeof(in->path));
 }
 
 /* Opens the directory that holds the last component of in->path, making what is missing. */
@@ -84,17 +81,17 @@ static void close_file(struct intake *in)
     times[1].tv_sec--;
     if (fchmod(in->file_fd, mode) < 0 || futimens(in->file_fd, times) < 0 ||
         fstat(in->file_fd, &st) < 0)
-        note_failure(in, in->path);
+        note_failure(in);
     else
         known_add(in->known, in->path, in->entry.path_len, &st);
     (void)close(in->file_fd);
     in->file_fd = -1;
 }
 
-static int write_all(int fd, const uint8_t *data, size_t n, off_t at)
+static int write_all(int fd, const uint8_t *data, size_t n)
 {
     while (n > 0) {
-        ssize_t done = at < 0 ? write(fd, data, n) : pwrite(fd, data, n, at);
+        ssize_t done = write(fd, data, n);
 
         if (done < 0 && errno == EINTR)
             continue;
@@ -102,7 +99,6 @@ static int write_all(int fd, const uint8_t *data, size_t n, off_t at)
             return -1;
         data += done;
         n -= (size_t)done;
-        at += at < 0 ? 0 : (off_t)done;
     }
     return 0;
 }
@@ -114,9 +110,6 @@ static enum intake_state take_job(struct intake *in, const struct frame *f)
     in->is_open = true;
     in->meta_len = in->code_len = 0;
     in->failed_errno = 0;
-    if (in->stdin_len && ftruncate(in->stdin_fd, 0) < 0)
-        note_failure(in, "<stdin>");
-    in->stdin_len = 0;
     return INTAKE_MORE;
 }
 
@@ -151,7 +144,7 @@ static enum intake_state take_entry(struct intake *in, const struct frame *f)
     else
         done = make_file(in, parent, last);
     if (done < 0)
-        note_failure(in, in->path);
+        note_failure(in);
     if (parent >= 0)
         (void)close(parent);
     if (in->file_left == 0)
@@ -164,23 +157,13 @@ static enum intake_state take_data(struct intake *in, const struct frame *f)
     if (f->len > in->file_left)
         return INTAKE_BAD;
     in->file_left -= f->len;
-    if (in->file_fd >= 0 && write_all(in->file_fd, f->data, f->len, -1) < 0) {
-        note_failure(in, in->path);
+    if (in->file_fd >= 0 && write_all(in->file_fd, f->data, f->len) < 0) {
+        note_failure(in);
         (void)close(in->file_fd);
         in->file_fd = -1;
     }
     if (in->file_left == 0)
         close_file(in);
-    return INTAKE_MORE;
-}
-
-static enum intake_state take_stdin(struct intake *in, const struct frame *f)
-{
-    if (f->len > INTAKE_STDIN_MAX - in->stdin_len)
-        return INTAKE_BAD;
-    if (write_all(in->stdin_fd, f->data, f->len, (off_t)in->stdin_len) < 0)
-        note_failure(in, "<stdin>");
-    in->stdin_len += f->len;
     return INTAKE_MORE;
 }
 
@@ -198,8 +181,6 @@ enum intake_state intake_frame(struct intake *in, const struct frame *f, struct 
         return take_entry(in, f);
     case FRAME_DATA:
         return take_data(in, f);
-    case FRAME_STDIN:
-        return take_stdin(in, f);
     case FRAME_GO:
         in->is_open = false;
         return INTAKE_GO;

@@ -12,22 +12,20 @@
 
 /*
  * Takes in the frames from JOB to GO: the job's numbers are kept, META and CODE are passed on to
- * the worker, files are written below the work directory, standard input into a memory file.
+ * the worker, files are written below the work directory.
  */
 enum {
     INTAKE_META_MAX = 1 << 20,
     INTAKE_CODE_MAX = 10 << 20,
-    INTAKE_STDIN_MAX = 64 << 20,
 };
 
 struct intake {
-    int work_fd;  /* the work directory */
-    int stdin_fd; /* the memory file behind the worker's standard input; -1: none */
+    int work_fd; /* the work directory */
     struct known *known;
 
     struct job job;
     bool is_open; /* a JOB came, its GO did not */
-    size_t meta_len, code_len, stdin_len;
+    size_t meta_len, code_len;
 
     int file_fd; /* the ENTRY that is being written; -1: none, or it failed */
     uint64_t file_left;

@@ -67,9 +67,9 @@ bool known_is_same(const struct known *k, const char *path, size_t len, const st
         return false;
     f = &k->files[k->slots[slot] - 1];
     set_state(&now, st);
-    return !f->is_gone && f->is_dir == now.is_dir && f->inode == now.inode &&
-           f->size == now.size && f->mtime_s == now.mtime_s && f->mtime_ns == now.mtime_ns &&
-           f->ctime_s == now.ctime_s && f->ctime_ns == now.ctime_ns;
+    return !f->is_gone && f->is_dir == now.is_dir && f->inode == now.inode && f->size == now.size &&
+           f->mtime_s == now.mtime_s && f->mtime_ns == now.mtime_ns && f->ctime_s == now.ctime_s &&
+           f->ctime_ns == now.ctime_ns;
 }
 
 const char *known_path(const struct known *k, uint32_t i, size_t *ret_len, bool *ret_is_dir)

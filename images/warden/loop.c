@@ -9,7 +9,7 @@
 
 #include "frames/le.h"
 
-enum { AT_IN, AT_OUT, AT_SIGNAL, AT_STDOUT, AT_STDERR, AT_CONTROL, POLLED };
+enum { AT_IN, AT_OUT, AT_SIGNAL, AT_STDOUT, AT_STDERR, AT_CONTROL, AT_STDIN, POLLED };
 
 /* There is no relay yet: whoever asks for a connection is told that nobody listens. */
 static bool refuse_relay(struct warden *w, const struct frame *f)
@@ -24,10 +24,9 @@ static bool refuse_relay(struct warden *w, const struct frame *f)
         return true;
     }
     le_put32(number, ECONNREFUSED);
-    queue_frame(&w->out, &(struct frame){.type = FRAME_RELAY_CLOSE,
-                                         .id = f->id,
-                                         .len = sizeof(number),
-                                         .data = number});
+    queue_frame(&w->out,
+                &(struct frame){
+                    .type = FRAME_RELAY_CLOSE, .id = f->id, .len = sizeof(number), .data = number});
     return true;
 }
 
@@ -46,7 +45,8 @@ static void begin(struct warden *w)
     w->go_us = warden_now_us();
     w->soft_at_us = w->go_us + (int64_t)job->timeout_ms * 1000;
     w->kill_at_us = w->soft_at_us + (int64_t)job->grace_ms * 1000;
-    queue_frame(&w->in, &(struct frame){.type = FRAME_GO});
+    queue_frame(&w->in,
+                &(struct frame){.type = FRAME_GO, .flags = job->flags & JOB_KEEP ? FRAME_MORE : 0});
     /* The worker first, the front's clock can wait. A worker that is gone is noticed by its death. */
     if (w->child.control_fd >= 0)
         (void)queue_flush(&w->in, w->child.control_fd);
@@ -58,11 +58,22 @@ static void begin(struct warden *w)
     w->state = WARDEN_RUNNING;
 }
 
+/* The first input has its pipe from the start; each later one of a kept worker needs another. */
+static void renew_stdin(struct warden *w)
+{
+    if (w->runs++ > 0)
+        feed_open(&w->feed, child_new_stdin(&w->child));
+}
+
 static void take_in(struct warden *w, const struct frame *f)
 {
     if (f->type == FRAME_CANCEL) {
         w->ending.is_cancelled = true;
         warden_refuse(w);
+        return;
+    }
+    if (f->type == FRAME_STDIN) {
+        feed_add(&w->feed, f->data, f->len, !(f->flags & FRAME_MORE));
         return;
     }
     switch (intake_frame(&w->intake, f, &w->in)) {
@@ -78,10 +89,10 @@ static void take_in(struct warden *w, const struct frame *f)
     }
 }
 
-/* CANCEL and REPLY may cross the end of the run on their way; then they mean nothing. */
+/* What the front sends during a run may cross its end on the way; then it means nothing. */
 static void take_frame(struct warden *w, const struct frame *f)
 {
-    bool may_be_late = f->type == FRAME_CANCEL || f->type == FRAME_REPLY;
+    bool may_be_late = f->type == FRAME_CANCEL || f->type == FRAME_REPLY || f->type == FRAME_STDIN;
 
     if (refuse_relay(w, f))
         return;
@@ -90,6 +101,7 @@ static void take_frame(struct warden *w, const struct frame *f)
         if (may_be_late)
             return;
         w->ending = (struct ending){0};
+        renew_stdin(w);
         take_in(w, f);
         return;
     case WARDEN_INTAKE:
@@ -100,6 +112,8 @@ static void take_frame(struct warden *w, const struct frame *f)
             w->ending.is_cancelled = true;
         else if (f->type == FRAME_REPLY)
             queue_frame(&w->in, f);
+        else if (f->type == FRAME_STDIN)
+            feed_add(&w->feed, f->data, f->len, !(f->flags & FRAME_MORE));
         else
             w->is_lost = true;
         return;
@@ -111,11 +125,16 @@ static void take_frame(struct warden *w, const struct frame *f)
     }
 }
 
+bool warden_can_take(const struct warden *w)
+{
+    return queue_has_room(&w->in) && queue_has_room(&w->feed.queue);
+}
+
 void warden_take_frames(struct warden *w)
 {
     struct frame f;
 
-    while (!w->is_lost && queue_has_room(&w->in)) {
+    while (!w->is_lost && warden_can_take(w)) {
         int got = frame_next(&w->front, &f);
 
         if (got < 0)
@@ -134,7 +153,7 @@ void warden_read_front(struct warden *w)
 
     /* There is space for more only when no whole frame is left. */
     warden_take_frames(w);
-    if (w->is_lost || !queue_has_room(&w->in))
+    if (w->is_lost || !warden_can_take(w))
         return;
     to = frame_space(&w->front, &space);
     n = read(FRONT_IN, to, space);
@@ -182,7 +201,7 @@ static int poll_timeout(const struct warden *w)
 static void set_polled(const struct warden *w, struct pollfd p[POLLED])
 {
     bool is_running = w->state == WARDEN_RUNNING;
-    bool may_read = w->state != WARDEN_BOOT && queue_has_room(&w->in);
+    bool may_read = w->state != WARDEN_BOOT && warden_can_take(w);
     short control = (short)((!is_running || queue_has_room(&w->out) ? POLLIN : 0) |
                             (queue_is_empty(&w->in) ? 0 : POLLOUT));
 
@@ -195,6 +214,8 @@ static void set_polled(const struct warden *w, struct pollfd p[POLLED])
         p[AT_STDOUT] = (struct pollfd){.fd = w->child.out_fd, .events = POLLIN};
     if (is_running && pump_wants(&w->pump, PUMP_ERR))
         p[AT_STDERR] = (struct pollfd){.fd = w->child.err_fd, .events = POLLIN};
+    if (feed_is_waiting(&w->feed))
+        p[AT_STDIN] = (struct pollfd){.fd = w->feed.fd, .events = POLLOUT};
     if (w->state != WARDEN_OVER && control)
         p[AT_CONTROL] = (struct pollfd){.fd = w->child.control_fd, .events = control};
 }
@@ -238,6 +259,7 @@ static void flush(struct warden *w)
         w->is_lost = true;
     if (w->child.control_fd < 0 || queue_flush(&w->in, w->child.control_fd) < 0)
         queue_init(&w->in, w->in.buf, w->in.cap);
+    feed_flush(&w->feed);
 }
 
 /* Before a run the worker is all there is to serve with; after it the front decides. */
@@ -245,8 +267,8 @@ static bool is_useless(const struct warden *w)
 {
     bool is_gone = w->child.pid == 0 || w->child.control_fd < 0 || w->pump.is_broken;
 
-    return is_gone && (w->state == WARDEN_BOOT || w->state == WARDEN_IDLE ||
-                       w->state == WARDEN_INTAKE);
+    return is_gone &&
+           (w->state == WARDEN_BOOT || w->state == WARDEN_IDLE || w->state == WARDEN_INTAKE);
 }
 
 int warden_loop(struct warden *w)

@@ -13,6 +13,7 @@
 enum {
     OUT_CAP = 4 * (FRAME_HEAD + FRAME_MAX),
     IN_CAP = 2 * (FRAME_HEAD + FRAME_MAX),
+    STDIN_CAP = 16 * (FRAME_HEAD + FRAME_MAX),
     READER_CAP = 2 * (FRAME_HEAD + FRAME_MAX),
     EXIT_USAGE = 64,
 };
@@ -20,7 +21,7 @@ enum {
 static struct warden warden;
 static struct known known;
 static struct gather gathering;
-static uint8_t out_buf[OUT_CAP], in_buf[IN_CAP];
+static uint8_t out_buf[OUT_CAP], in_buf[IN_CAP], stdin_buf[STDIN_CAP];
 static uint8_t front_buf[READER_CAP], control_buf[FRAME_HEAD + FRAME_MAX];
 
 /* -I: nothing of the environment or the work directory; -B: no bytecode is written. */
@@ -74,6 +75,7 @@ static void set_up(struct warden *w)
     w->intake.work_fd = open(w->work_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     queue_init(&w->out, out_buf, sizeof(out_buf));
     queue_init(&w->in, in_buf, sizeof(in_buf));
+    queue_init(&w->feed.queue, stdin_buf, sizeof(stdin_buf));
     frame_reader_init(&w->front, front_buf, sizeof(front_buf));
     pump_init(&w->pump, &w->child, &w->out, control_buf, sizeof(control_buf));
     cgroup_open(&w->cgroup, "/sys/fs/cgroup");
@@ -84,6 +86,7 @@ int main(void)
     struct warden *w = &warden;
     struct child_options o = {.argv = worker_argv};
     char oom_score[16];
+    int stdin_fd = -1;
 
     /* It uses kill(-1): anywhere but in a container of its own that would be a disaster. */
     if (getpid() != 1) {
@@ -98,8 +101,9 @@ int main(void)
     set_up(w);
     o.work_dir = w->work_dir;
     o.oom_score = oom_score;
-    if (child_start(&w->child, &o) < 0)
+    w->feed.fd = -1;
+    if (child_start(&w->child, &o, &stdin_fd) < 0)
         return EXIT_FAILURE;
-    w->intake.stdin_fd = w->child.stdin_fd;
+    feed_open(&w->feed, stdin_fd);
     return warden_loop(w);
 }

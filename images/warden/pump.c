@@ -11,9 +11,9 @@ static const struct {
     uint64_t max;
 } kinds[PUMP_KINDS] = {
     [PUMP_VALUE] = {FRAME_VALUE, 16 << 20},
-    [PUMP_FAULT] = {FRAME_FAULT, 1 << 20},
-    [PUMP_CALL] = {FRAME_CALL, 64 << 20},
-    [PUMP_STEP] = {FRAME_STEP, 64 << 20},
+    [PUMP_FAULT] = {FRAME_FAULT, 1 << 20 },
+    [PUMP_CALL] = {FRAME_CALL,  64 << 20},
+    [PUMP_STEP] = {FRAME_STEP,  64 << 20},
 };
 
 /*

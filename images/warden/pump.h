@@ -34,7 +34,8 @@ struct pump {
     struct end_report report;
 };
 
-void pump_init(struct pump *p, struct child *child, struct queue *out, uint8_t *storage, size_t cap);
+void pump_init(struct pump *p, struct child *child, struct queue *out, uint8_t *storage,
+               size_t cap);
 
 /* A new run begins: counts from zero. What the pipes still hold belongs to nobody and is dropped. */
 void pump_begin(struct pump *p, const struct job *job);

@@ -29,8 +29,7 @@ static bool hit_memory(const struct ending *e, const struct cgroup_look *before,
 {
     if (cgroup_moved(before, after, CGROUP_OOM) > 0)
         return true;
-    return e->has_report && e->report.is_no_memory &&
-           cgroup_moved(before, after, CGROUP_LIMIT) > 0;
+    return e->has_report && e->report.is_no_memory && cgroup_moved(before, after, CGROUP_LIMIT) > 0;
 }
 
 static bool hit_disk(const struct ending *e, const struct outcome_report *r)

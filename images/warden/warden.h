@@ -6,6 +6,7 @@
 
 #include "cgroup.h"
 #include "child.h"
+#include "feed.h"
 #include "gather.h"
 #include "intake.h"
 #include "pump.h"
@@ -20,9 +21,9 @@
  * stop or die, and no buffer grows. When the stream ends it exits, and the kernel ends the rest.
  */
 enum warden_state {
-    WARDEN_BOOT,      /* the interpreter starts */
-    WARDEN_IDLE,      /* parked */
-    WARDEN_INTAKE,    /* between JOB and GO */
+    WARDEN_BOOT,   /* the interpreter starts */
+    WARDEN_IDLE,   /* parked */
+    WARDEN_INTAKE, /* between JOB and GO */
     WARDEN_RUNNING,
     WARDEN_FINISHING, /* the program is over, the result is not yet sent */
     WARDEN_OVER,      /* waiting for the stream to close */
@@ -38,11 +39,13 @@ struct warden {
     struct cgroup cgroup;
     struct queue out; /* to the front */
     struct queue in;  /* to the worker */
+    struct feed feed; /* standard input, to the worker */
     struct frame_reader front;
     struct intake intake;
     struct pump pump;
     struct gather *gather;
 
+    unsigned runs; /* jobs that were begun on this stream */
     struct ending ending;
     struct cgroup_look before;
     int64_t go_us, soft_at_us, kill_at_us;
@@ -57,6 +60,9 @@ uint64_t warden_cpu_us(const struct warden *w);
 
 /* Reads from the front and acts on it. Sets is_lost at the end of the stream or a breach. */
 void warden_read_front(struct warden *w);
+
+/* Whatever the next frame is, there is a place for it. */
+bool warden_can_take(const struct warden *w);
 
 /* Acts on frames that were read but had to wait. */
 void warden_take_frames(struct warden *w);

@@ -185,6 +185,17 @@ static void as_parts(struct http_answer *a)
     buf_init(&a->body, 0);
 }
 
+static struct MHD_Response *response_by_piece(struct http_exchange *x, int64_t length)
+{
+    struct MHD_Response *r = MHD_create_response_from_callback(
+        length < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)length, HTTP_BLOCK, read_answer, x, NULL);
+
+    /* libmicrohttpd 0.9 ends a chunked reply to HEAD with a last chunk: such a one must close. */
+    if (r && length < 0 && strcmp(x->method, "HEAD") == 0)
+        (void)MHD_set_response_options(r, MHD_RF_HTTP_VERSION_1_0_ONLY, MHD_RO_END);
+    return r;
+}
+
 static struct MHD_Response *make_response(struct http_exchange *x)
 {
     struct http_answer *a = &x->answer;
@@ -200,8 +211,7 @@ static struct MHD_Response *make_response(struct http_exchange *x)
         return NULL;
     a->due_ms = a->pull ? INT64_MAX : clock_ms() + DUE_MS + (int64_t)(about / HTTP_BLOCK * 1000);
     if (a->parts || a->pull)
-        return MHD_create_response_from_callback(length < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)length,
-                                                 HTTP_BLOCK, read_answer, x, NULL);
+        return response_by_piece(x, length);
     n = a->body.len;
     if (n == 0)
         return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);

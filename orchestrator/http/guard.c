@@ -18,7 +18,7 @@
  * move things, so they are only told to be strict (see server.c).
  */
 
-enum { HEAD_ROOM = 5 * 1024, HEADER_COST = 72 };
+enum { HEAD_ROOM = 4 * 1024, HEADER_COST = 72 };
 
 struct tally {
     unsigned lengths, encodings, hosts, origins, headers;

@@ -19,6 +19,7 @@
  *   minutes plus one second for each 64 KiB of it; event streams have no end of their own.
  * - Past `connections` the one that was idle longest is closed for a new one; where none is idle
  *   the new one's request is answered 503 with Retry-After; an eighth past it nothing is accepted.
+ * - The head of a request may have 9 KiB (431 and 414 beyond).
  * - No thread of this layer takes a signal.
  */
 struct http_limits {

@@ -13,12 +13,25 @@
 /* What the files of this room share; nobody else includes it. */
 
 enum {
-    HTTP_POOL = 16 * 1024,  /* libmicrohttpd's memory for one connection: head and buffers */
+    HTTP_POOL = 14 * 1024,  /* libmicrohttpd's memory for one connection: head and buffers */
     HTTP_BLOCK = 64 * 1024, /* how much of a long reply is prepared at a time */
     HTTP_MATCHES = 4,
     HTTP_HEADERS = 24,
     HTTP_CALLBACKS = 8,
 };
+
+/* A handler's deepest calls are TLS and SQLite, which fit into half of it; sanitizers need more. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HTTP_STACK_IS_PLAIN 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HTTP_STACK_IS_PLAIN 0
+#endif
+#endif
+#ifndef HTTP_STACK_IS_PLAIN
+#define HTTP_STACK_IS_PLAIN 1
+#endif
+enum { HTTP_STACK = HTTP_STACK_IS_PLAIN ? 256 * 1024 : 2 * 1024 * 1024 };
 
 struct http_listener {
     struct http_server *server;
@@ -117,6 +130,10 @@ struct http_exchange {
     } callbacks[HTTP_CALLBACKS];
     size_t callbacks_n;
 };
+
+/* ---- stack.c: gives back what a handler used of its thread's stack ---- */
+
+void http_stack_release(void);
 
 /* ---- watch.c: deadlines of connections ---- */
 

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/yaml_bind.h"
+#include "policy/policy_check.h"
 #include "policy/policy_table.h"
 #include "policy/seccomp.h"
 #include "policy/syntax.h"

@@ -1,3 +1,5 @@
+#include "policy/policy_check.h"
+
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,7 +11,6 @@
 #include "base/utf8.h"
 #include "base/yaml_bind.h"
 #include "policy/policy.h"
-#include "policy/policy_table.h"
 
 /*
  * What a program needs beside full file systems: without it "no space left" becomes a kill for

@@ -36,7 +36,8 @@ static const struct yaml_syntax runtime = {is_runtime, "the name of an OCI runti
 static const struct yaml_syntax work_dir = {is_work_dir, "/work or /workspace"};
 static const struct yaml_syntax module = {syntax_module, "a module such as urllib.parse"};
 static const struct yaml_syntax tool = {syntax_module, "a tool such as data.get_devices"};
-static const struct yaml_syntax env_name = {syntax_env, "the name of a variable (ONESHOT_… is kept for the service)"};
+static const struct yaml_syntax env_name = {
+    syntax_env, "the name of a variable (ONESHOT_… is kept for the service)"};
 static const struct yaml_syntax file_name = {is_not_empty, "a file's name"};
 
 /* clang-format off */

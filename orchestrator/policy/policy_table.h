@@ -3,19 +3,7 @@
 
 #include "base/yaml_bind.h"
 
-struct policy;
-
 /* Every key of a policy. Members that no row fills: name, file, seccomp_json, env, hash, key. */
 extern const struct yaml_field policy_table[];
-
-/*
- * What no single key can tell: fills members that follow from others, then notes everything that
- * does not fit together as faults of `y`, at the places where it stands in `root`. Call it for a
- * policy that was bound without faults.
- */
-void policy_check(struct yaml *y, const struct yaml_node *root, struct policy *p);
-
-/* Notes every key that is set to something which this version cannot enforce. */
-void policy_check_support(struct yaml *y, const struct yaml_node *root);
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/utf8.h"
 #include "base/yaml_bind.h"
 #include "policy/policy.h"
+#include "policy/policy_check.h"
 #include "policy/policy_table.h"
 #include "policy/seccomp.h"
 #include "policy/settings.h"

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set_v(struct err *e, enum err_kind kind, int sys, const char *fmt, va_list ap)
+static void PRINTF_LIKE(4, 0)
+    set_v(struct err *e, enum err_kind kind, int sys, const char *fmt, va_list ap)
 {
     if (!e)
         return;
@@ -64,9 +65,9 @@ int err_wrap(struct err *e, const char *fmt, ...)
 const char *err_kind_name(enum err_kind kind)
 {
     static const char *const names[] = {
-        [ERR_NONE] = "none",       [ERR_INVALID] = "invalid",     [ERR_NOTFOUND] = "notfound",
-        [ERR_DENIED] = "denied",   [ERR_LIMIT] = "limit",         [ERR_TIMEOUT] = "timeout",
-        [ERR_BUSY] = "busy",       [ERR_CANCELLED] = "cancelled", [ERR_PEER] = "peer",
+        [ERR_NONE] = "none",         [ERR_INVALID] = "invalid",     [ERR_NOTFOUND] = "notfound",
+        [ERR_DENIED] = "denied",     [ERR_LIMIT] = "limit",         [ERR_TIMEOUT] = "timeout",
+        [ERR_BUSY] = "busy",         [ERR_CANCELLED] = "cancelled", [ERR_PEER] = "peer",
         [ERR_INTERNAL] = "internal",
     };
 

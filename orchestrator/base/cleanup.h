@@ -13,10 +13,10 @@
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 
 /* Defines `free_fn_p`, so a local can be written `CLEANUP(free_fn_p) type *x = NULL;`. */
-#define DEFINE_CLEANUP(type, free_fn)                                                              \
-    static inline void free_fn##_p(type *p)                                                        \
-    {                                                                                              \
-        free_fn(*p);                                                                               \
+#define DEFINE_CLEANUP(type, free_fn)       \
+    static inline void free_fn##_p(type *p) \
+    {                                       \
+        free_fn(*p);                        \
     }
 
 static inline void free_p(void *p)
@@ -43,11 +43,11 @@ static inline int take_fd(int *fd)
 }
 
 /* Moves ownership out of a cleanup local: `*ret = TAKE(x);` leaves x NULL. */
-#define TAKE(p)                                                                                    \
-    __extension__({                                                                                \
-        __typeof__(p) take_ = (p);                                                                 \
-        (p) = NULL;                                                                                \
-        take_;                                                                                     \
+#define TAKE(p)                    \
+    __extension__({                \
+        __typeof__(p) take_ = (p); \
+        (p) = NULL;                \
+        take_;                     \
     })
 
 #endif

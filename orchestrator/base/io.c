@@ -162,9 +162,8 @@ int io_send_msg(int sock, const void *data, size_t n, int fd)
     if (fd >= 0) {
         m.msg_control = control.room;
         m.msg_controllen = sizeof(control.room);
-        control.head =
-            (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
-                             .cmsg_type = SCM_RIGHTS};
+        control.head = (struct cmsghdr){
+            .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
         memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
     }
     do

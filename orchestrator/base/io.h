@@ -15,17 +15,17 @@
 int io_wait(int fd, short events, int64_t deadline_ms);
 
 /* Writes everything. ERR_TIMEOUT, ERR_PEER (gone) or ERR_INTERNAL. Works on either blocking mode. */
-int io_write_all(int fd, const void *data, size_t n, int64_t deadline_ms, struct err *err)
-    MUST_CHECK;
-int io_writev_all(int fd, struct iovec *iov, int n, int64_t deadline_ms, struct err *err)
-    MUST_CHECK; /* changes `iov` */
+int io_write_all(int fd, const void *data, size_t n, int64_t deadline_ms,
+                 struct err *err) MUST_CHECK;
+int io_writev_all(int fd, struct iovec *iov, int n, int64_t deadline_ms,
+                  struct err *err) MUST_CHECK; /* changes `iov` */
 
 /* One read: bytes, 0 at the end of the stream, -1 error; ERR_TIMEOUT when nothing came in time. */
 ssize_t io_read_some(int fd, void *out, size_t n, int64_t deadline_ms, struct err *err) MUST_CHECK;
 
 /* Whole small file into a fresh NUL-terminated string; ERR_LIMIT past `max`. Caller frees. */
-int io_read_file(const char *path, size_t max, char **ret_data, size_t *ret_len, struct err *err)
-    MUST_CHECK;
+int io_read_file(const char *path, size_t max, char **ret_data, size_t *ret_len,
+                 struct err *err) MUST_CHECK;
 
 int io_set_nonblocking(int fd, bool on);
 

@@ -11,8 +11,8 @@ enum { PIECE = 4096 };
 size_t json_escape(char *out, const char *s, size_t n)
 {
     static const char hex[] = "0123456789abcdef";
-    static const char shorts[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
-                                  ['\r'] = 'r'};
+    static const char shorts[] = {
+        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
     char *o = out;
 
     for (size_t i = 0; i < n; i++) {

@@ -28,8 +28,8 @@ void spool_done(struct spool *s);
 int spool_add(struct spool *s, const void *data, size_t n, struct err *err) MUST_CHECK;
 
 /* Reads up to `n` bytes at `offset`; 0 past the end. */
-ssize_t spool_read(const struct spool *s, uint64_t offset, void *out, size_t n, struct err *err)
-    MUST_CHECK;
+ssize_t spool_read(const struct spool *s, uint64_t offset, void *out, size_t n,
+                   struct err *err) MUST_CHECK;
 
 /* Moves content and descriptor; `from` is empty afterwards. */
 void spool_move(struct spool *to, struct spool *from);

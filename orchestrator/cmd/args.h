@@ -26,7 +26,7 @@ struct arg {
 
 #define ARG_FLAG(n, a, to, h)     {.name = (n), .alias = (a), .at = (to), .help = (h)}
 #define ARG_VALUE(n, a, v, to, h) {.name = (n), .alias = (a), .value = (v), .at = (to), .help = (h)}
-#define ARG_LIST(n, a, v, to, h)                                                                   \
+#define ARG_LIST(n, a, v, to, h) \
     {.name = (n), .alias = (a), .value = (v), .at = (to), .is_list = true, .help = (h)}
 
 /*

@@ -139,7 +139,10 @@ static void *run_link(void *arg)
     bool stopping = false;
 
     while (!stopping) {
-        struct pollfd p[2] = {{.fd = l->wake_fd, .events = POLLIN}, {.events = POLLIN}};
+        struct pollfd p[2] = {
+            {.fd = l->wake_fd, .events = POLLIN},
+            {.events = POLLIN}
+        };
         uint64_t count;
 
         (void)pthread_mutex_lock(&l->lock);
@@ -260,9 +263,11 @@ static bool withdraw(struct link *l, struct pending *p)
 static int await(struct link *l, struct pending *p, const struct link_wait *wait,
                  int64_t deadline_ms, struct err *err)
 {
-    struct pollfd f[3] = {{.fd = p->event_fd, .events = POLLIN},
-                          {.fd = wait ? wait->client_fd : -1, .events = POLLRDHUP},
-                          {.fd = wait ? wait->cancel_fd : -1, .events = POLLIN}};
+    struct pollfd f[3] = {
+        {.fd = p->event_fd,                 .events = POLLIN   },
+        {.fd = wait ? wait->client_fd : -1, .events = POLLRDHUP},
+        {.fd = wait ? wait->cancel_fd : -1, .events = POLLIN   }
+    };
     int n;
 
     do
@@ -352,8 +357,7 @@ void link_fate(struct link *l, const struct lease *lease, struct handover_fate *
     unsigned generation;
 
     *ret = (struct handover_fate){0};
-    if (ask(l, &m, &p, &generation, NULL) < 0 ||
-        await(l, &p, NULL, clock_ms() + FATE_MS, NULL) < 0)
+    if (ask(l, &m, &p, &generation, NULL) < 0 || await(l, &p, NULL, clock_ms() + FATE_MS, NULL) < 0)
         return;
     if (generation == lease->generation && p.answer.type == HANDOVER_FATE_IS)
         *ret = p.answer.u.fate;

@@ -200,10 +200,10 @@ static void wait_and_read(struct run *run)
     enum feeding feeding = run->phase == PHASE_COLLECT ? FEED_OVER : run_job_feed(run);
     struct pollfd f[4] = {
         {.fd = run->lease.fd,
-         .events = (short)(POLLIN | (feeding == FEED_WANTS_WRITE ? POLLOUT : 0))},
-        {.fd = run->request->client_fd, .events = POLLRDHUP},
-        {.fd = run->cancel_fd, .events = POLLIN},
-        {.fd = feeding == FEED_WANTS_READ ? run->request->stdin_fd : -1, .events = POLLIN},
+         .events = (short)(POLLIN | (feeding == FEED_WANTS_WRITE ? POLLOUT : 0))            },
+        {.fd = run->request->client_fd,                                  .events = POLLRDHUP},
+        {.fd = run->cancel_fd,                                           .events = POLLIN   },
+        {.fd = feeding == FEED_WANTS_READ ? run->request->stdin_fd : -1, .events = POLLIN   },
     };
     int n;
 

@@ -55,7 +55,7 @@ struct run_request {
 
     const char *stdin_data;
     size_t stdin_len;
-    int stdin_fd; /* read as it comes, instead of stdin_data; -1: none */
+    int stdin_fd;            /* read as it comes, instead of stdin_data; -1: none */
     const char *const *args; /* sys.argv[1:], NULL-terminated; may be NULL */
     const struct run_pair *env;
     size_t env_n;
@@ -98,12 +98,12 @@ struct run_log_entry {
 struct run_result {
     char id[RANDOM_ID_MAX];
     enum outcome outcome;
-    bool was_sent;       /* the JOB was sent: the program may have run */
-    int exit_code;       /* 0..255; 128 + signal when a signal ended it; -1 when it has none */
-    int term_signal;     /* 0: none */
-    char reason[256];    /* one line for limits and infra: which limit, what was lost */
-    int retry_after_s;   /* with OUTCOME_INFRA before the JOB was sent, else 0 */
-    struct err err;      /* its kind and text when OUTCOME_INFRA */
+    bool was_sent;     /* the JOB was sent: the program may have run */
+    int exit_code;     /* 0..255; 128 + signal when a signal ended it; -1 when it has none */
+    int term_signal;   /* 0: none */
+    char reason[256];  /* one line for limits and infra: which limit, what was lost */
+    int retry_after_s; /* with OUTCOME_INFRA before the JOB was sent, else 0 */
+    struct err err;    /* its kind and text when OUTCOME_INFRA */
 
     struct spool out, err_out; /* stdout, stderr: as written, cut at the soft cap */
     bool out_is_cut, err_is_cut;
@@ -111,9 +111,9 @@ struct run_result {
     struct run_log_entry *log;
     size_t log_n;
 
-    struct buf value;            /* JSON, "" when there is none */
-    struct buf fault;            /* JSON {type,message,traceback}, "" when there is none */
-    struct run_out_file *files;  /* sorted bytewise by path */
+    struct buf value;           /* JSON, "" when there is none */
+    struct buf fault;           /* JSON {type,message,traceback}, "" when there is none */
+    struct run_out_file *files; /* sorted bytewise by path */
     size_t files_n;
     struct run_omitted *omitted;
     size_t omitted_n;

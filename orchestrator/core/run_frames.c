@@ -55,9 +55,8 @@ static int output(struct run *run, const struct frame *f, struct run_event *ret)
         *is_cut = true;
         return QUIET;
     }
-    *ret = (struct run_event){.kind = is_stderr ? RUN_STDERR : RUN_STDOUT,
-                              .data = (const char *)f->data,
-                              .len = f->len};
+    *ret = (struct run_event){
+        .kind = is_stderr ? RUN_STDERR : RUN_STDOUT, .data = (const char *)f->data, .len = f->len};
     return f->len ? TELL : QUIET;
 }
 
@@ -223,10 +222,14 @@ static int out_data(struct run *run, const struct frame *f, struct run_event *re
 static int omitted(struct run *run, const struct frame *f)
 {
     static const char *const reasons[OMIT_REASONS] = {
-        [OMIT_NONE] = "unknown",       [OMIT_TOO_BIG] = "too_big",
-        [OMIT_TOO_MANY] = "too_many",  [OMIT_TOTAL] = "total",
-        [OMIT_NOT_REGULAR] = "not_regular", [OMIT_NAME] = "name",
-        [OMIT_TOO_DEEP] = "too_deep",  [OMIT_UNREADABLE] = "unreadable",
+        [OMIT_NONE] = "unknown",
+        [OMIT_TOO_BIG] = "too_big",
+        [OMIT_TOO_MANY] = "too_many",
+        [OMIT_TOTAL] = "total",
+        [OMIT_NOT_REGULAR] = "not_regular",
+        [OMIT_NAME] = "name",
+        [OMIT_TOO_DEEP] = "too_deep",
+        [OMIT_UNREADABLE] = "unreadable",
     };
     struct entry e;
     char *path;

@@ -101,8 +101,7 @@ static void put_meta(struct buf *out, const struct run_request *q)
     (void)buf_char(&b, '{');
     put_member(&b, "filename", q->filename);
     (void)buf_char(&b, ',');
-    put_member(&b, "value",
-               q->value == RUN_VALUE_LAST_EXPRESSION ? "last_expression" : "none");
+    put_member(&b, "value", q->value == RUN_VALUE_LAST_EXPRESSION ? "last_expression" : "none");
     (void)buf_fmt(&b, ",\"extract\":%s,\"figures\":%s,\"await\":%s,\"stdin\":%s,\"argv\":[",
                   q->extract ? "true" : "false", figures ? "true" : "false",
                   q->value == RUN_VALUE_LAST_EXPRESSION ? "true" : "false",

@@ -26,9 +26,8 @@ const char *outcome_name(enum outcome o)
 
 void run_result_init(struct run_result *r, const char *spool_dir)
 {
-    *r = (struct run_result){.outcome = OUTCOME_INFRA,
-                             .exit_code = -1,
-                             .started_wall_ms = clock_wall_ms()};
+    *r = (struct run_result){
+        .outcome = OUTCOME_INFRA, .exit_code = -1, .started_wall_ms = clock_wall_ms()};
     (void)random_id(r->id);
     spool_init(&r->out, spool_dir);
     spool_init(&r->err_out, spool_dir);
@@ -72,8 +71,8 @@ static void say_size(struct run_result *r, const char *what, uint64_t bytes)
 
 static void say_timeout(struct run *run)
 {
-    (void)snprintf(run->result.reason, sizeof(run->result.reason),
-                   "time limit of %.15g s exceeded", (double)run->job_timeout_ms / 1000);
+    (void)snprintf(run->result.reason, sizeof(run->result.reason), "time limit of %.15g s exceeded",
+                   (double)run->job_timeout_ms / 1000);
 }
 
 static void normal_end(struct run_result *r, const struct outcome_report *report)

@@ -14,16 +14,16 @@
 /* What the files behind run.h share. One thread uses a run, but for `is_cancelled`. */
 
 enum {
-    RUN_FEED = 4096, /* a STDIN frame */
+    RUN_FEED = 4096,                         /* a STDIN frame */
     RUN_READ = 2 * (FRAME_HEAD + FRAME_MAX), /* storage of the frame reader */
     RUN_VALUE_MAX = 16 * 1024 * 1024,
     RUN_FAULT_MAX = 2 * 1024 * 1024,
     RUN_OMITTED_MAX = 1000,
     RUN_LOG_MAX = 100000,
-    RUN_HARD_SPARE_MS = 400,   /* soft end + grace to the keeper's kill: for stop and gathering */
-    RUN_COLLECT_MS = 2000,     /* gathering, before the size is counted in */
-    RUN_BYTES_PER_MS = 16384,  /* slowest transfer that is waited for */
-    RUN_CANCEL_MS = 1000,      /* a cancelled run may still tell what it printed */
+    RUN_HARD_SPARE_MS = 400,  /* soft end + grace to the keeper's kill: for stop and gathering */
+    RUN_COLLECT_MS = 2000,    /* gathering, before the size is counted in */
+    RUN_BYTES_PER_MS = 16384, /* slowest transfer that is waited for */
+    RUN_CANCEL_MS = 1000,     /* a cancelled run may still tell what it printed */
 };
 
 enum run_phase {
@@ -60,7 +60,7 @@ struct run {
 
     struct workspace_entry *sent; /* what the workspace held at the start */
     size_t sent_n;
-    size_t stdin_done; /* bytes of standard input that were put into frames */
+    size_t stdin_done;      /* bytes of standard input that were put into frames */
     uint8_t feed[RUN_FEED]; /* the STDIN frame that is being sent */
     size_t feed_at, feed_len;
     bool stdin_is_over; /* the last STDIN frame was made */

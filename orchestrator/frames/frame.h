@@ -30,9 +30,9 @@ enum frame_type {
     FRAME_REPLY = 0x09,  /* answer to CALL `id` */
 
     /* warden -> front */
-    FRAME_READY = 0x41,     /* once, READY_TEXT: the interpreter is up */
-    FRAME_STARTED = 0x42,   /* the program begins */
-    FRAME_STDOUT = 0x43,    /* what it printed, in the order in which the warden saw it */
+    FRAME_READY = 0x41,   /* once, READY_TEXT: the interpreter is up */
+    FRAME_STARTED = 0x42, /* the program begins */
+    FRAME_STDOUT = 0x43,  /* what it printed, in the order in which the warden saw it */
     FRAME_STDERR = 0x44,
     FRAME_VALUE = 0x45,     /* JSON: value of the last expression; may come in parts */
     FRAME_FAULT = 0x46,     /* JSON: {type, message, traceback} of the exception that ended it */
@@ -41,9 +41,9 @@ enum frame_type {
     FRAME_ENDED = 0x49,     /* the program is over, files are gathered now; no payload */
     FRAME_OUT_ENTRY = 0x4a, /* struct entry: an output file; its bytes follow as OUT_DATA */
     FRAME_OUT_DATA = 0x4b,
-    FRAME_OMITTED = 0x4c,   /* struct entry: not sent, `reason` says why */
-    FRAME_GONE = 0x4d,      /* path of an input that the program removed (JOB_SYNC) */
-    FRAME_RESULT = 0x4e,    /* struct outcome_report: the last frame of a run */
+    FRAME_OMITTED = 0x4c, /* struct entry: not sent, `reason` says why */
+    FRAME_GONE = 0x4d,    /* path of an input that the program removed (JOB_SYNC) */
+    FRAME_RESULT = 0x4e,  /* struct outcome_report: the last frame of a run */
 
     /* both ways, once a policy has a relay */
     FRAME_RELAY_OPEN = 0x21,  /* connection `id`: "host:port" */

@@ -41,9 +41,9 @@ const char *discard_name(enum discard_reason reason)
 
 const char *engine_call_name(enum engine_call call)
 {
-    static const char *const names[] = {"ping",    "image", "create", "attach", "start",
-                                        "update",  "inspect", "wait", "kill",   "remove",
-                                        "list",    "usage", "events"};
+    static const char *const names[] = {"ping",   "image",   "create", "attach", "start",
+                                        "update", "inspect", "wait",   "kill",   "remove",
+                                        "list",   "usage",   "events"};
 
     return (unsigned)call < LEN(names) ? names[call] : "unknown";
 }

@@ -20,30 +20,30 @@ enum handover_type {
     HANDOVER_STATS,    /* one POOL message per pool, then COUNTS */
 
     /* keeper -> front */
-    HANDOVER_TAKEN,    /* answer to TAKE; the stream's descriptor travels with it */
-    HANDOVER_REFUSED,  /* answer to TAKE: `reason`, retry in `ms` */
-    HANDOVER_FATE_IS,  /* answer to FATE */
-    HANDOVER_POOL,     /* answer to STATS */
-    HANDOVER_COUNTS,   /* the last answer to STATS */
+    HANDOVER_TAKEN,   /* answer to TAKE; the stream's descriptor travels with it */
+    HANDOVER_REFUSED, /* answer to TAKE: `reason`, retry in `ms` */
+    HANDOVER_FATE_IS, /* answer to FATE */
+    HANDOVER_POOL,    /* answer to STATS */
+    HANDOVER_COUNTS,  /* the last answer to STATS */
     HANDOVER_TYPES,
 };
 
 enum refuse_reason {
     REFUSE_NONE,
-    REFUSE_POLICY,   /* no such policy here (or not with these numbers) */
-    REFUSE_FULL,     /* the line is full */
-    REFUSE_WAITED,   /* nothing became free within `ms` */
-    REFUSE_ENGINE,   /* the engine does not answer or refuses */
-    REFUSE_IMAGE,    /* the policy's image is missing */
+    REFUSE_POLICY, /* no such policy here (or not with these numbers) */
+    REFUSE_FULL,   /* the line is full */
+    REFUSE_WAITED, /* nothing became free within `ms` */
+    REFUSE_ENGINE, /* the engine does not answer or refuses */
+    REFUSE_IMAGE,  /* the policy's image is missing */
     REFUSE_STOPPING,
     REFUSE_REASONS,
 };
 
 struct handover_take {
-    uint64_t policy;    /* first 8 bytes of the policy's hash */
-    uint64_t memory;    /* bytes; 0: the policy's own */
-    uint32_t wait_ms;   /* how long to stand in line */
-    uint32_t run_ms;    /* hard deadline: hand-over + run_ms */
+    uint64_t policy;  /* first 8 bytes of the policy's hash */
+    uint64_t memory;  /* bytes; 0: the policy's own */
+    uint32_t wait_ms; /* how long to stand in line */
+    uint32_t run_ms;  /* hard deadline: hand-over + run_ms */
 };
 
 struct handover_taken {
@@ -79,8 +79,8 @@ enum discard_reason {
 struct handover_pool {
     uint64_t policy;
     uint32_t parked, starting, running, waiting, removing, target, min, max;
-    uint64_t hits, misses;   /* TAKEs served from the parked, and others */
-    uint64_t started;        /* containers made */
+    uint64_t hits, misses; /* TAKEs served from the parked, and others */
+    uint64_t started;      /* containers made */
     uint64_t discarded[DISCARD_REASONS];
     uint64_t footprint;      /* bytes of a parked member, 0: not yet measured */
     uint32_t start_ms_p50;   /* create to READY, of the last 64 */
@@ -88,14 +88,25 @@ struct handover_pool {
 };
 
 enum engine_call {
-    ENGINE_PING, ENGINE_IMAGE, ENGINE_CREATE, ENGINE_ATTACH, ENGINE_START, ENGINE_UPDATE,
-    ENGINE_INSPECT, ENGINE_WAIT, ENGINE_KILL, ENGINE_REMOVE, ENGINE_LIST, ENGINE_USAGE,
-    ENGINE_EVENTS, ENGINE_CALLS,
+    ENGINE_PING,
+    ENGINE_IMAGE,
+    ENGINE_CREATE,
+    ENGINE_ATTACH,
+    ENGINE_START,
+    ENGINE_UPDATE,
+    ENGINE_INSPECT,
+    ENGINE_WAIT,
+    ENGINE_KILL,
+    ENGINE_REMOVE,
+    ENGINE_LIST,
+    ENGINE_USAGE,
+    ENGINE_EVENTS,
+    ENGINE_CALLS,
 };
 
 struct handover_counts {
     uint64_t calls[ENGINE_CALLS], errors[ENGINE_CALLS];
-    uint64_t budget, reserved;  /* bytes of the pools' memory budget */
+    uint64_t budget, reserved; /* bytes of the pools' memory budget */
     uint32_t pools, is_engine_up;
 };
 

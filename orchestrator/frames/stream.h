@@ -18,10 +18,10 @@ enum { READY_LEN = FRAME_HEAD + 8 };
 void ready_bytes(uint8_t out[READY_LEN]);
 
 enum job_flags {
-    JOB_KEEP = 1 << 0,    /* the worker lives on for another run (sessions) */
-    JOB_GATHER = 1 << 1,  /* send new and changed files of the work directory back */
-    JOB_TMP = 1 << 2,     /* with GATHER: also images and data files directly in /tmp */
-    JOB_SYNC = 1 << 3,    /* with GATHER: also directories, and GONE for removed inputs */
+    JOB_KEEP = 1 << 0,   /* the worker lives on for another run (sessions) */
+    JOB_GATHER = 1 << 1, /* send new and changed files of the work directory back */
+    JOB_TMP = 1 << 2,    /* with GATHER: also images and data files directly in /tmp */
+    JOB_SYNC = 1 << 3,   /* with GATHER: also directories, and GONE for removed inputs */
     JOB_FLAGS_ALL = (1 << 4) - 1,
 };
 
@@ -73,14 +73,14 @@ size_t entry_encode(uint8_t *out, const struct entry *e);
 bool entry_decode(struct entry *ret, const uint8_t *data, size_t n);
 
 enum run_end {
-    END_NORMAL = 0,   /* the program ended by itself: exit_code or term_signal */
-    END_TIMEOUT,      /* the warden stopped it */
-    END_OOM,          /* it failed and the kernel had killed for memory */
-    END_PIDS,         /* it failed and the process limit was hit */
-    END_DISK,         /* it failed and a file system was full */
-    END_OUTPUT,       /* past output_hard */
+    END_NORMAL = 0, /* the program ended by itself: exit_code or term_signal */
+    END_TIMEOUT,    /* the warden stopped it */
+    END_OOM,        /* it failed and the kernel had killed for memory */
+    END_PIDS,       /* it failed and the process limit was hit */
+    END_DISK,       /* it failed and a file system was full */
+    END_OUTPUT,     /* past output_hard */
     END_CANCELLED,
-    END_BLOCKED,      /* validation refused it, nothing was run */
+    END_BLOCKED, /* validation refused it, nothing was run */
     END_KINDS,
 };
 
@@ -95,11 +95,11 @@ enum report_flags {
 struct outcome_report {
     uint8_t end; /* enum run_end */
     uint8_t flags;
-    int32_t exit_code;    /* 0..255; meaningful when term_signal is 0 */
-    int32_t term_signal;  /* 0, or the signal that ended the worker */
-    uint64_t wall_us;     /* GO to the end of the program */
-    uint64_t cpu_us;      /* user + system of all its processes */
-    uint64_t peak_bytes;  /* memory beyond the parked footprint */
+    int32_t exit_code;                   /* 0..255; meaningful when term_signal is 0 */
+    int32_t term_signal;                 /* 0, or the signal that ended the worker */
+    uint64_t wall_us;                    /* GO to the end of the program */
+    uint64_t cpu_us;                     /* user + system of all its processes */
+    uint64_t peak_bytes;                 /* memory beyond the parked footprint */
     uint64_t stdout_bytes, stderr_bytes; /* written by the program, sent or not */
 };
 

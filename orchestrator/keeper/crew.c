@@ -163,8 +163,7 @@ int crew_new(const struct engine_ops *ops, struct engine *engine, unsigned threa
     }
     (void)pthread_attr_init(&attr);
     (void)pthread_attr_setstacksize(&attr, CREW_STACK);
-    while (c->threads_n < threads &&
-           pthread_create(&c->threads[c->threads_n], &attr, work, c) == 0)
+    while (c->threads_n < threads && pthread_create(&c->threads[c->threads_n], &attr, work, c) == 0)
         c->threads_n++;
     (void)pthread_attr_destroy(&attr);
     if (c->threads_n < threads) {

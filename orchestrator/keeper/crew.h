@@ -49,8 +49,8 @@ struct crew;
 int crew_new(const struct engine_ops *ops, struct engine *engine, unsigned threads,
              struct crew **ret, struct err *err) MUST_CHECK;
 void crew_add(struct crew *c, struct task *t);
-int crew_fd(const struct crew *c);           /* readable when something is finished */
-struct task *crew_take(struct crew *c);      /* NULL when nothing is */
+int crew_fd(const struct crew *c);      /* readable when something is finished */
+struct task *crew_take(struct crew *c); /* NULL when nothing is */
 
 /* Ends the threads after the calls under way; tasks that were not begun are freed. */
 void crew_free(struct crew *c);

@@ -16,7 +16,7 @@ struct keeper_options {
     const struct engine_ops *ops; /* the engine is closed by keeper_run */
     struct engine *engine;
     int control_fd;          /* to the monitor: new clients come in, its end stops the keeper */
-    int first_client_fd;          /* the front's end of the handover pair */
+    int first_client_fd;     /* the front's end of the handover pair */
     const char *listen_path; /* unix socket for commands of the same owner; NULL: none */
     bool on_demand;          /* park nothing ahead (one program run from the command line) */
 };

@@ -264,8 +264,7 @@ void life_readable(struct keeper *k, struct member *m, bool is_hung_up)
         return;
     log_warning("container %s of policy '%s' is dropped: %s", m->name, m->pool->policy->name,
                 seen == PEEK_BAD && !is_hung_up ? "it did not say READY" : "its stream ended");
-    life_discard(k, m,
-                 m->state == MEMBER_BOOTING ? DISCARD_BAD_READY : DISCARD_STREAM);
+    life_discard(k, m, m->state == MEMBER_BOOTING ? DISCARD_BAD_READY : DISCARD_STREAM);
 }
 
 void life_refuse_all(struct keeper *k, struct pool *p, enum refuse_reason reason, uint64_t ms)

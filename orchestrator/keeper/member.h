@@ -33,9 +33,9 @@ struct member {
     int fd;                        /* the stream; -1 once shut down */
     bool is_watched;               /* fd is in the epoll set */
 
-    int64_t ordered_ms;  /* the start was ordered */
-    int64_t since_ms;    /* in this state */
-    int64_t deadline_ms; /* of BOOTING and RUNNING; next try of REMOVING */
+    int64_t ordered_ms;    /* the start was ordered */
+    int64_t since_ms;      /* in this state */
+    int64_t deadline_ms;   /* of BOOTING and RUNNING; next try of REMOVING */
     int64_t hold_until_ms; /* RUNNING: its refill and removal wait until then */
     uint64_t memory;       /* bytes that the program may add under the limit that is set */
 

@@ -17,15 +17,15 @@ enum { POOL_SAMPLES = 64 };
 struct pool {
     const struct policy *policy; /* of the set that the keeper holds for it */
     struct engine_image image;
-    uint64_t footprint;  /* bytes of a parked member; 0 until measured */
-    int64_t retry_ms;    /* the image is missing: look again then */
-    bool is_resolving;   /* the engine is being asked for the image */
-    bool is_missing;     /* it was not there the last time */
-    bool is_retired;     /* replaced by a reload: no refill, drains */
+    uint64_t footprint; /* bytes of a parked member; 0 until measured */
+    int64_t retry_ms;   /* the image is missing: look again then */
+    bool is_resolving;  /* the engine is being asked for the image */
+    bool is_missing;    /* it was not there the last time */
+    bool is_retired;    /* replaced by a reload: no refill, drains */
     int64_t retire_at_ms;
-    int64_t used_ms;     /* last TAKE; INT64_MIN: never */
-    unsigned target;     /* from pools_plan */
-    unsigned holds;      /* running members whose refill must wait */
+    int64_t used_ms; /* last TAKE; INT64_MIN: never */
+    unsigned target; /* from pools_plan */
+    unsigned holds;  /* running members whose refill must wait */
     unsigned counts[MEMBER_STATES];
     struct member_list parked;
     struct waiter_list waiting;

@@ -100,8 +100,8 @@ static void fill_tmpfs(struct spec *s, const struct policy *p)
 
 static void fill_ulimits(struct spec *s, const struct policy *p)
 {
-    int64_t cpu = (int64_t)ceil((double)p->time_max_ms / 1000 * fmax(1, p->cpus)) +
-                  CPU_SECONDS_SPARE;
+    int64_t cpu =
+        (int64_t)ceil((double)p->time_max_ms / 1000 * fmax(1, p->cpus)) + CPU_SECONDS_SPARE;
     struct engine_ulimit limits[ULIMITS] = {
         {"core",       0,             0            },
         {"nofile",     p->open_files, p->open_files},

@@ -8,11 +8,11 @@
 /* What the files of this room share: one loop, one thread, no lock. */
 
 enum {
-    KEEPER_HOLD_MS = 20,        /* refill and removal wait so long for the reply of a run */
-    KEEPER_BOOT_MS = 20000,     /* start to READY, on a machine under load */
+    KEEPER_HOLD_MS = 20,    /* refill and removal wait so long for the reply of a run */
+    KEEPER_BOOT_MS = 20000, /* start to READY, on a machine under load */
     KEEPER_RECONCILE_MS = 30000,
-    KEEPER_ORPHAN_MS = 10000,   /* a container of ours that we do not know may be a late create */
-    KEEPER_LINE_MAX = 4096,     /* requests in line, over all policies */
+    KEEPER_ORPHAN_MS = 10000, /* a container of ours that we do not know may be a late create */
+    KEEPER_LINE_MAX = 4096,   /* requests in line, over all policies */
     KEEPER_CLIENTS_MAX = 64,
 };
 
@@ -32,8 +32,15 @@ struct set_node {
 
 TAILQ_HEAD(set_list, set_node);
 
-enum watch_kind { WATCH_SIGNAL, WATCH_CONTROL, WATCH_LISTEN, WATCH_CREW, WATCH_EVENTS,
-                  WATCH_CLIENT, WATCH_MEMBER };
+enum watch_kind {
+    WATCH_SIGNAL,
+    WATCH_CONTROL,
+    WATCH_LISTEN,
+    WATCH_CREW,
+    WATCH_EVENTS,
+    WATCH_CLIENT,
+    WATCH_MEMBER
+};
 
 struct watch {
     enum watch_kind kind;

@@ -5,21 +5,21 @@
 #include <stdlib.h>
 
 /* The main() that every unit test program shares: one suite, one case, five seconds a test. */
-#define UNIT_MAIN(suite_name, add_tests)                                                           \
-    int main(void)                                                                                 \
-    {                                                                                              \
-        Suite *s = suite_create(suite_name);                                                       \
-        TCase *t = tcase_create("all");                                                            \
-        SRunner *sr = srunner_create(s);                                                           \
-        int failed;                                                                                \
-                                                                                                   \
-        tcase_set_timeout(t, 5);                                                                   \
-        add_tests(t);                                                                              \
-        suite_add_tcase(s, t);                                                                     \
-        srunner_run_all(sr, CK_NORMAL);                                                            \
-        failed = srunner_ntests_failed(sr);                                                        \
-        srunner_free(sr);                                                                          \
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;                                               \
+#define UNIT_MAIN(suite_name, add_tests)             \
+    int main(void)                                   \
+    {                                                \
+        Suite *s = suite_create(suite_name);         \
+        TCase *t = tcase_create("all");              \
+        SRunner *sr = srunner_create(s);             \
+        int failed;                                  \
+                                                     \
+        tcase_set_timeout(t, 5);                     \
+        add_tests(t);                                \
+        suite_add_tcase(s, t);                       \
+        srunner_run_all(sr, CK_NORMAL);              \
+        failed = srunner_ntests_failed(sr);          \
+        srunner_free(sr);                            \
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS; \
     }
 
 #endif

@@ -23,10 +23,15 @@ CFLAGS_release := $(HARDEN)
 CFLAGS_debug   := -O0
 CFLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_tsan    := -O1 -fsanitize=thread -fno-omit-frame-pointer
+CFLAGS_coverage := -O0 --coverage -fprofile-update=atomic
+CFLAGS_fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
 CFLAGS   = -std=c11 -g -pthread $(WARN) $(CFLAGS_$(BUILD))
 LDFLAGS_release := -pie -Wl,-z,relro,-z,now
 LDFLAGS_asan    := -fsanitize=address,undefined
 LDFLAGS_tsan    := -fsanitize=thread
+LDFLAGS_coverage := --coverage
+LDFLAGS_fuzz    := -fsanitize=address,undefined
 LDFLAGS  = -pthread $(LDFLAGS_$(BUILD))
 LDLIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
@@ -36,11 +41,13 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(OUT)/obj/%.o)
 MAIN_OBJ := $(MAIN_SRC:%.c=$(OUT)/obj/%.o)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(OUT)/unit/%)
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/fuzz/%)
 
 WARDEN_SRC := $(wildcard images/warden/*.c) orchestrator/frames/frame.c orchestrator/frames/stream.c
 WARDEN_OBJ := $(WARDEN_SRC:%.c=$(OUT)/warden-obj/%.o)
 
-.PHONY: all warden unit clean help
+.PHONY: all warden unit coverage fuzz fuzz-replay fuzz-bin lint lint-pin tidy fmt clean help
 all: $(OUT)/oneshot warden
 
 help: ## list the targets
@@ -80,10 +87,63 @@ unit: $(UNIT_BIN) ## run the C unit tests of BUILD=release|debug|asan|tsan
 $(OUT)/unit/%: tests/unit/%.c $(OUT)/liboneshot.a
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
-	@$(CC) $(CPPFLAGS) $(shell pkg-config --cflags check) $(CFLAGS) -Wno-pedantic -MMD -MP -o $@ $< \
+	@$(CC) $(CPPFLAGS) $(shell pkg-config --cflags check) $(CFLAGS) -Wno-pedantic -MMD -MP -MF $@.d -o $@ $< \
 		$(LDFLAGS) $(OUT)/liboneshot.a $(LDLIBS) $(shell pkg-config --libs check)
+
+coverage: ## line coverage of the unit tests, per room
+	@MAKE="$(MAKE)" tests/unit/coverage.sh
+
+# ---- fuzzing ----
+SECONDS ?= 60
+fuzz: ## fuzz every target for SECONDS=60 each (needs clang)
+	@MAKE="$(MAKE)" tests/fuzz/run.sh fuzz $(SECONDS)
+
+fuzz-replay: ## feed the kept corpora to every fuzz target
+	@MAKE="$(MAKE)" tests/fuzz/run.sh replay
+
+fuzz-bin: $(FUZZ_BIN)
+
+# BUILD=fuzz gets libFuzzer's main(), every other build a loop over the files that are named.
+FUZZ_MAIN := $(if $(filter fuzz,$(BUILD)),-fsanitize=fuzzer,$(OUT)/obj/tests/fuzz/replay.o)
+.SECONDARY: $(OUT)/obj/tests/fuzz/replay.o
+$(OUT)/fuzz/%: tests/fuzz/%.c $(filter %.o,$(FUZZ_MAIN)) $(OUT)/liboneshot.a
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FUZZ_MAIN) \
+		$(LDFLAGS) $(OUT)/liboneshot.a $(LDLIBS)
+
+# ---- style ----
+VENV := build/venv
+$(VENV)/ready: tests/lint/requirements.txt
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip -q install --require-hashes -r $<
+	@touch $@
+
+lint: $(VENV)/ready ## format, layers, ceilings, clang-tidy, shellcheck, ruff
+	@MAKE="$(MAKE)" tests/lint/run.sh $(VENV)/bin
+
+lint-pin: ## write the hashes of the lint tools anew (needs pip-compile)
+	@pip-compile -q --generate-hashes --strip-extras --no-header --no-emit-find-links \
+		-o tests/lint/requirements.txt tests/lint/requirements.in
+
+fmt: $(VENV)/ready ## format every C file
+	@git ls-files -co --exclude-standard '*.c' '*.h' | while read -r f; do \
+		[ ! -f "$$f" ] || echo "$$f"; done | xargs $(VENV)/bin/clang-format -i
+
+# One stamp per file that clang-tidy finds clean; `make lint` runs them side by side.
+TIDY_SRC := $(MAIN_SRC) $(wildcard orchestrator/*/*.c) $(wildcard images/warden/*.c)
+TIDY_OUT := $(TIDY_SRC:%.c=build/lint/%.tidy)
+tidy: $(TIDY_OUT)
+
+build/lint/%.tidy: %.c .clang-tidy $(VENV)/ready
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) -Iimages/warden -MM -MP -MT $@ -MF $@.d $<
+	@if ! $(VENV)/bin/clang-tidy --quiet $< -- $(CPPFLAGS) -Iimages/warden -std=c11 \
+		2>$@.err >$@.out; then cat $@.out; exit 1; fi
+	@touch $@
 
 clean: ## remove what was built
 	rm -rf build
 
--include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(WARDEN_OBJ:.o=.d) $(UNIT_BIN:=.d)
+-include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(WARDEN_OBJ:.o=.d) $(UNIT_BIN:=.d) $(FUZZ_BIN:=.d)
+-include $(TIDY_OUT:=.d)

@@ -46,16 +46,16 @@ struct engine_ulimit {
 
 /* One container, in the engine's terms. Everything is borrowed for the call. */
 struct engine_spec {
-    const char *name; /* unique */
-    const char *image;
-    const char *runtime; /* "" = the engine's default */
+    const char *name, *image; /* the name is unique */
+    const char *runtime;      /* "" = the engine's default */
     const char *hostname, *work_dir, *user;
     const char *const *argv; /* NULL-terminated; replaces the image's entrypoint */
     const struct engine_pair *env, *labels;
     size_t env_n, labels_n;
     int64_t memory, nano_cpus, pids, shm_size;
-    const char *network; /* "none", or a network's name */
     const char *seccomp_json;
+    const char *network;    /* "none", or a network's name */
+    bool has_no_hosts_file; /* with "none": starts in half the time, but /etc/hosts is empty */
     const struct engine_tmpfs *tmpfs;
     size_t tmpfs_n;
     const struct engine_ulimit *ulimits;

@@ -17,6 +17,7 @@
 #include "engine/docker.h"
 #include "engine/docker_body.h"
 #include "engine_baseline.h"
+#include "frames/mux.h"
 
 #define EXPECTED "tests/e2e/expected_create_body.json"
 
@@ -504,6 +505,43 @@ START_TEST(the_engine_made_exactly_what_was_written_by_hand)
 }
 END_TEST
 
+/* What the container itself sees of its network: the names in /proc/net/dev, and its hosts file. */
+START_TEST(without_a_hosts_file_the_network_is_loopback_all_the_same)
+{
+    static const char *const look[] = {
+        "/bin/sh", "-c",
+        "cut -s -d: -f1 /proc/net/dev; wc -c </etc/hosts; readlink /proc/self/ns/net", NULL};
+    char seen[2][256] = {"", ""}, host_ns[64] = "";
+    struct engine *e = open_engine();
+
+    ck_assert_int_gt(readlink("/proc/self/ns/net", host_ns, sizeof(host_ns) - 1), 0);
+    for (int i = 0; i < 2; i++) {
+        struct box b = {0};
+        struct engine_spec s = new_spec(&b);
+        struct mux mux = {0};
+        struct err err = {0};
+        size_t n = 0;
+        long k;
+
+        s.argv = look;
+        s.has_no_hosts_file = i;
+        ck_assert_msg(docker_ops.park(e, &s, b.id, &b.fd, &err) == 0, "%s", err.msg);
+        while ((k = io_read_some(b.fd, seen[i] + n, sizeof(seen[i]) - 1 - n, clock_ms() + LONG_MS,
+                                 NULL)) > 0) {
+            k = mux_strip(&mux, (uint8_t *)seen[i] + n, (size_t)k);
+            ck_assert_int_ge(k, 0);
+            n += (size_t)k;
+        }
+        seen[i][n] = '\0';
+        drop(e, &b);
+        ck_assert_ptr_null(strstr(seen[i], host_ns));
+    }
+    ck_assert_msg(strncmp(seen[0], "    lo\n1", 8) == 0, "%s", seen[0]);
+    ck_assert_msg(strncmp(seen[1], "    lo\n0\nnet:[", 14) == 0, "%s", seen[1]);
+    docker_ops.close(e);
+}
+END_TEST
+
 /* ---- set-up ---- */
 
 /* The reason why nothing can be tested here, or NULL. */
@@ -563,6 +601,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, an_image_is_known_by_its_digest);
     tcase_add_test(t, a_version_that_is_too_new_or_old_is_settled_again);
     tcase_add_test(t, a_watch_sees_a_container_die_and_go);
+    tcase_add_test(t, without_a_hosts_file_the_network_is_loopback_all_the_same);
     tcase_add_test(t, the_engine_made_exactly_what_was_written_by_hand);
 }
 

@@ -29,24 +29,24 @@ int64_t clock_wall_ms(void)
 
 int clock_left_ms(int64_t deadline_ms)
 {
-    int64_t left;
+    int64_t now = clock_ms();
 
     if (deadline_ms == INT64_MAX)
         return -1;
-    left = deadline_ms - clock_ms();
-    if (left < 0)
+    if (deadline_ms <= now)
         return 0;
-    return left > INT_MAX ? INT_MAX : (int)left;
+    return deadline_ms - now > INT_MAX ? INT_MAX : (int)(deadline_ms - now);
 }
 
 const char *clock_text(char *out, int64_t wall_ms)
 {
-    time_t seconds = (time_t)(wall_ms / 1000);
+    int64_t ms = (wall_ms % 1000 + 1000) % 1000; /* also before 1970 */
+    time_t seconds = (time_t)(wall_ms / 1000 - (wall_ms % 1000 < 0));
     struct tm tm = {0};
     size_t n;
 
     (void)gmtime_r(&seconds, &tm);
     n = strftime(out, CLOCK_TEXT_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(out + n, CLOCK_TEXT_MAX - n, ".%03dZ", (int)(wall_ms % 1000));
+    (void)snprintf(out + n, CLOCK_TEXT_MAX - n, ".%03dZ", (int)ms);
     return out;
 }

@@ -48,6 +48,14 @@ void http_set_header(struct http_exchange *x, const char *name, const char *valu
     }
 }
 
+static struct buf move_buf(struct buf *from)
+{
+    struct buf to = *from;
+
+    *from = (struct buf){.max = from->max};
+    return to;
+}
+
 static bool is_first(struct http_exchange *x, int status, const char *type)
 {
     struct http_answer *a = &x->answer;
@@ -62,26 +70,29 @@ static bool is_first(struct http_exchange *x, int status, const char *type)
     return true;
 }
 
+/* What lost bytes must not look like an answer. */
+static void reply_overgrown(struct http_exchange *x)
+{
+    log_error("http: %s %s: the reply outgrew its buffer", x->method, x->path);
+    (void)is_first(x, 500, NULL);
+}
+
 void http_reply(struct http_exchange *x, int status, const char *type, struct buf *body)
 {
-    if (body->is_full) {
-        log_error("http: %s %s: the reply outgrew its buffer", x->method, x->path);
-        buf_done(body);
-        status = 500;
-        type = NULL;
-    }
-    if (is_first(x, status, type))
-        x->answer.body = *body;
-    else
-        buf_done(body);
-    *body = (struct buf){.max = body->max};
+    if (body->is_full)
+        reply_overgrown(x);
+    else if (is_first(x, status, type))
+        x->answer.body = move_buf(body);
+    buf_done(body);
 }
 
 void http_reply_parts(struct http_exchange *x, int status, const char *type, struct http_parts *p)
 {
-    if (is_first(x, status, type))
+    if (http_parts_is_full(p))
+        reply_overgrown(x);
+    else if (is_first(x, status, type))
         x->answer.parts = p;
-    else
+    if (x->answer.parts != p)
         http_parts_free(p);
 }
 
@@ -181,8 +192,7 @@ static int flatten(struct http_answer *a, size_t n)
 static void as_parts(struct http_answer *a)
 {
     a->parts = http_parts_new();
-    *http_parts_text(a->parts) = a->body;
-    buf_init(&a->body, 0);
+    *http_parts_text(a->parts) = move_buf(&a->body);
 }
 
 static struct MHD_Response *response_by_piece(struct http_exchange *x, int64_t length)
@@ -232,7 +242,8 @@ static void add_lines(const struct http_exchange *x, struct MHD_Response *r)
         add_line(r, a->headers[i].name, a->headers[i].value);
     if (a->type)
         add_line(r, "Content-Type", a->type);
-    if (x->refusal.must_close || atomic_load(&x->connection->listener->server->is_quiet))
+    if (x->is_last || x->refusal.must_close ||
+        atomic_load(&x->connection->listener->server->is_quiet))
         add_line(r, "Connection", "close");
 }
 

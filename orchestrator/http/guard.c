@@ -14,8 +14,12 @@
  *
  * What the library does not tell (NUL, bare LF, folding) shows in how the strings that it gives
  * lie in its buffer: every line end was CR LF, which it replaced by two NUL bytes, so each string
- * must begin exactly where the one before it ends. Versions from 1.0 on check it themselves and
- * move things, so they are only told to be strict (see server.c).
+ * must begin exactly where the one before it ends. (Two rarities look the same there and pass: NUL
+ * LF is taken for CR LF, and a line of ":" and bare LF ends the head.) Versions from 1.0 on check
+ * all this themselves and move things, so they are only told to be strict.
+ *
+ * What lies between the chunks of a body cannot be seen at all, and there too bare LF is taken, and
+ * a trailer that begins with ':' ends the request: behind a chunked body no request is read.
  */
 
 enum { HEAD_ROOM = 4 * 1024, HEADER_COST = 72 };
@@ -161,6 +165,7 @@ static void read_length(struct http_exchange *x, const struct tally *t)
     if (t->encodings) {
         x->intake.is_due = true;
         x->intake.announced = UINT64_MAX;
+        x->is_last = true;
     } else if (t->lengths && (!str_to_i64(t->length, 0, INT64_MAX, &length) || length > 0)) {
         x->intake.is_due = true;
         x->intake.announced = (uint64_t)length;

@@ -92,6 +92,15 @@ void http_parts_raw(struct http_parts *p, const struct spool *s)
     (void)add(p, PART_RAW, s);
 }
 
+bool http_parts_is_full(const struct http_parts *p)
+{
+    for (const struct part *part = p->first; part; part = part->next) {
+        if (part->text.is_full)
+            return true;
+    }
+    return false;
+}
+
 /* One that is in memory is small: written out at once, its length is known in advance. */
 void http_parts_json_string(struct http_parts *p, const struct spool *s)
 {
@@ -221,7 +230,7 @@ static ssize_t read_part(struct http_parts *p, char *out, size_t n)
 {
     switch (p->at->kind) {
     case PART_TEXT:
-        return p->at->text.is_full ? -1 : read_text(p, out, n);
+        return read_text(p, out, n);
     case PART_RAW:
         return read_raw(p, out, n);
     case PART_BASE64:

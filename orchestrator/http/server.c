@@ -378,8 +378,9 @@ void http_server_quiesce(struct http_server *s)
         for (size_t i = 0; i < s->listeners_n; i++) {
             int fd = MHD_quiesce_daemon(s->listeners[i]->daemon);
 
-            if (fd >= 0)
-                (void)close(fd);
+            /* The daemon's poll keeps the socket open for a moment beyond close. */
+            (void)shutdown(fd, SHUT_RDWR);
+            (void)close(fd);
         }
     }
     http_watch_quiesce(s);

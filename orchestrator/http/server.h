@@ -18,7 +18,7 @@
  * - A reply must move on by 64 KiB (or to its end) within `stall_ms`, and be out within five
  *   minutes plus one second for each 64 KiB of it; event streams have no end of their own.
  * - Past `connections` the one that was idle longest is closed for a new one; where none is idle
- *   the new one's request is answered 503 with Retry-After; an eighth past it nothing is accepted.
+ *   the new one's request is answered 503 with Retry-After; an eighth past it new ones are closed.
  * - The head of a request may have 9 KiB (431 and 414 beyond).
  * - No thread of this layer takes a signal.
  */

@@ -120,7 +120,8 @@ struct http_exchange {
     const char *origin; /* the foreign Origin that is allowed, or NULL */
     int64_t arrived_ms;
     bool is_begun, is_preflight;
-    bool is_cut; /* closed with bytes of the request unread */
+    bool is_last; /* the connection ends behind the reply */
+    bool is_cut;  /* closed with bytes of the request unread */
     struct http_refusal refusal;
     struct http_intake intake;
     struct http_answer answer;
@@ -180,6 +181,8 @@ int http_answer_send(struct http_exchange *x) MUST_CHECK; /* through libmicrohtt
 /* Writes the answer past libmicrohttpd, which will not take one now; then it must close. */
 void http_answer_write(struct http_exchange *x);
 void http_answer_done(struct http_exchange *x);
+
+bool http_parts_is_full(const struct http_parts *p); /* a text in it lost bytes */
 
 /* Exact where known, else -1 and `*ret_about` is a guess. */
 int64_t http_parts_length(const struct http_parts *p, uint64_t *ret_about);

@@ -59,7 +59,7 @@ static int64_t tick_ms(const struct http_limits *l)
     return least > TICK_MOST_MS ? TICK_MOST_MS : least;
 }
 
-/* Under the lock: shutting a socket is no call that waits, and the lock keeps it from being closed. */
+/* Under the lock, which keeps the sockets from being closed; shutting one does not wait. */
 static void shut_what_is_due(struct http_server *s)
 {
     int64_t now = clock_ms();
@@ -155,6 +155,8 @@ void http_watch_add(struct http_connection *c)
         (void)pthread_cond_broadcast(&s->changed);
     s->connections = c;
     s->connections_n++;
+    if (atomic_load(&s->is_quiet) && claim(c))
+        shut(c, "the service stops");
     (void)pthread_mutex_unlock(&s->lock);
 }
 

@@ -82,6 +82,7 @@ static void teardown(void)
 #define H "Host: localhost\r\n"
 
 /* What must not get through, since a proxy in front could read it another way. */
+/* clang-format off */
 static const struct smuggle {
     const char *request;
     size_t n; /* 0: strlen */
@@ -89,65 +90,66 @@ static const struct smuggle {
     const char *words;
 } smuggles[] = {
     {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\nContent-Length: 38\r\n\r\nhello"
-     "GET /hello HTTP/1.1\r\n" H "\r\n",
-     0,                                                                                                  400, "more than one Content-Length"             },
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",              0,  400,
-     "more than one Content-Length"                                                                                                                      },
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-     0,                                                                                                  400, "both Content-Length and Transfer-Encoding"},
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",                0,  400,
-     "Transfer-Encoding is not 'chunked'"                                                                                                                },
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\n\r\n",                              0,  400,
-     "Transfer-Encoding is not 'chunked'"                                                                                                                },
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n",    0,
-     400,                                                                                                     "more than one Transfer-Encoding"          },
-    {"POST /echo HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",                      0,  400,
-     "Transfer-Encoding in an HTTP/1.0 request"                                                                                                          },
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",                     0,  400,
-     "the name of a header line is not a token"                                                                                                          },
-    {"GET /hello HTTP/1.1\r\n" H "Content Length: 5\r\n\r\n",                                        0,  400,
-     "the name of a header line is not a token"                                                                                                          },
-    {"GET /hello HTTP/1.1\r\n" H ": x\r\n\r\n",                                                      0,  400, "a NUL, a bare LF or a folded line"        },
-    {"GET /hello HTTP/1.1\r\n" H "Host: localhost\r\n\r\n",                                          0,  400, "more than one Host"                       },
-    {"GET /hello HTTP/1.1\r\nAccept: x\r\n\r\n",                                                     0,  400, "Host is missing"                          },
-    {"GET /hello HTTP/1.1\r\n" H "Origin: a\r\nOrigin: b\r\n\r\n",                                   0,  400, "more than one Origin"                     },
-    {"GET /hello%00 HTTP/1.1\r\n" H "\r\n",                                                          0,  400, "a control character or space"             },
-    {"GET /hello?q=%00x HTTP/1.1\r\n" H "\r\n",                                                      0,  400, "a control character or space"             },
-    {"GET /items/a%0d%0aX HTTP/1.1\r\n" H "\r\n",                                                    0,  400, "a control character or space"             },
-    {"GET /items/\x01 HTTP/1.1\r\n" H "\r\n",                                                        0,  400, "a control character or space"             },
-    {"GET /items/\x7f HTTP/1.1\r\n" H "\r\n",                                                        0,  400, "a control character or space"             },
-    {"GET /items/a b HTTP/1.1\r\n" H "\r\n",                                                         0,  400, "a control character or space"             },
-    {"GET /items/%zz HTTP/1.1\r\n" H "\r\n",                                                         0,  400, "a percent escape"                         },
-    {"GET /items/%f HTTP/1.1\r\n" H "\r\n",                                                          0,  400, "a percent escape"                         },
-    {"GET /items/%ff HTTP/1.1\r\n" H "\r\n",                                                         0,  400, "the request target is not UTF-8"          },
-    {"GET http://localhost/hello HTTP/1.1\r\n" H "\r\n",                                             0,  400, "must begin with '/'"                      },
-    {"OPTIONS * HTTP/1.1\r\n" H "\r\n",                                                              0,  400, "must begin with '/'"                      },
-    {"GET /hello\0/x HTTP/1.1\r\n" H "\r\n",                                                         43, 400, "a NUL, a bare LF or a folded line"        },
-    {"GET /hello HTTP/1.1\r\nA: b\0c\r\n" H "\r\n",                                                  48, 400, "a NUL, a bare LF or a folded line"        },
-    {"GET /hello HTTP/1.1\n" H "\r\n",                                                               0,  400, "a NUL, a bare LF or a folded line"        },
-    {"GET /hello HTTP/1.1\r\nA: b\n" H "\r\n",                                                       0,  400, "a NUL, a bare LF or a folded line"        },
-    {"GET /hello HTTP/1.1\r\n" H "\n",                                                               0,  400, "a NUL, a bare LF or a folded line"        },
-    {"GET /hello HTTP/1.1\r\nA: b\r\n c\r\n" H "\r\n",                                               0,  400, "a NUL, a bare LF or a folded line"        },
-    {"GET /hello HTTP/1.1\r\nA: b\r\n\tc\r\n" H "\r\n",                                              0,  400,
-     "a NUL, a bare LF or a folded line"                                                                                                                 },
-    {"GET  /hello HTTP/1.1\r\n" H "\r\n",                                                            0,  400, "a NUL, a bare LF or a folded line"        },
-    {"GET /hello HTTP/1.1\r\nA: b\rc: d\r\n" H "\r\n",                                               0,  400,
-     "a control character in a header line"                                                                                                              },
-    {"GET /hello HTTP/1.1\r\nA: \x1b[2J\r\n" H "\r\n",                                               0,  400,
-     "a control character in a header line"                                                                                                              },
-    {"GET /hello HTTP/1.1\r\n" H "Content-Length: 4\r\n\r\nbody",                                    0,  400,
-     "a GET here takes no body"                                                                                                                          },
-    {"HEAD /hello HTTP/1.1\r\n" H "Content-Length: 4\r\n\r\nbody",                                   0,  400, ""                                         },
-    {"GET /hello HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",                      0,  400,
-     "a GET here takes no body"                                                                                                                          },
-    {"DELETE /items/a HTTP/1.1\r\n" H "Content-Length: 4\r\n\r\nbody",                               0,  400,
-     "a DELETE here takes no body"                                                                                                                       },
-    {"GET /hello HTTP/1.1\r\nHost: a:b:c\r\n\r\n",                                                   0,  400, "Host is not a name or address"            },
-    {"GET /hello HTTP/1.1\r\nHost: \r\n\r\n",                                                        0,  400, "Host is not a name or address"            },
-    {"GET /hello HTTP/1.1\r\nHost: [::1\r\n\r\n",                                                    0,  400, "Host is not a name or address"            },
-    {"GET /hello HTTP/1.1\r\nHost: localhost:99999\r\n\r\n",                                         0,  400, "Host is not a name"                       },
-    {"GET /hello HTTP/1.1\r\nHost: localhost:+80\r\n\r\n",                                           0,  400, "Host is not a name"                       },
+     "GET /hello HTTP/1.1\r\n" H "\r\n", 0, 400, "more than one Content-Length"},
+    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 0, 400,
+     "more than one Content-Length"},
+    {"POST /echo HTTP/1.1\r\n" H
+     "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, 400,
+     "both Content-Length and Transfer-Encoding"},
+    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 0, 400,
+     "Transfer-Encoding is not 'chunked'"},
+    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\n\r\n", 0, 400,
+     "Transfer-Encoding is not 'chunked'"},
+    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n",
+     0, 400, "more than one Transfer-Encoding"},
+    {"POST /echo HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, 400,
+     "Transfer-Encoding in an HTTP/1.0 request"},
+    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 0, 400,
+     "the name of a header line is not a token"},
+    {"GET /hello HTTP/1.1\r\n" H "Content Length: 5\r\n\r\n", 0, 400,
+     "the name of a header line is not a token"},
+    {"GET /hello HTTP/1.1\r\n" H ": x\r\n\r\n", 0, 400, "a NUL, a bare LF or a folded line"},
+    {"GET /hello HTTP/1.1\r\n" H "Host: localhost\r\n\r\n", 0, 400, "more than one Host"},
+    {"GET /hello HTTP/1.1\r\nAccept: x\r\n\r\n", 0, 400, "Host is missing"},
+    {"GET /hello HTTP/1.1\r\n" H "Origin: a\r\nOrigin: b\r\n\r\n", 0, 400, "more than one Origin"},
+    {"GET /hello%00 HTTP/1.1\r\n" H "\r\n", 0, 400, "a control character or space"},
+    {"GET /hello?q=%00x HTTP/1.1\r\n" H "\r\n", 0, 400, "a control character or space"},
+    {"GET /items/a%0d%0aX HTTP/1.1\r\n" H "\r\n", 0, 400, "a control character or space"},
+    {"GET /items/\x01 HTTP/1.1\r\n" H "\r\n", 0, 400, "a control character or space"},
+    {"GET /items/\x7f HTTP/1.1\r\n" H "\r\n", 0, 400, "a control character or space"},
+    {"GET /items/a b HTTP/1.1\r\n" H "\r\n", 0, 400, "a control character or space"},
+    {"GET /items/%zz HTTP/1.1\r\n" H "\r\n", 0, 400, "a percent escape"},
+    {"GET /items/%f HTTP/1.1\r\n" H "\r\n", 0, 400, "a percent escape"},
+    {"GET /items/%ff HTTP/1.1\r\n" H "\r\n", 0, 400, "the request target is not UTF-8"},
+    {"GET http://localhost/hello HTTP/1.1\r\n" H "\r\n", 0, 400, "must begin with '/'"},
+    {"OPTIONS * HTTP/1.1\r\n" H "\r\n", 0, 400, "must begin with '/'"},
+    {"GET /hello\0/x HTTP/1.1\r\n" H "\r\n", 43, 400, "a NUL, a bare LF or a folded line"},
+    {"GET /hello HTTP/1.1\r\nA: b\0c\r\n" H "\r\n", 48, 400, "a NUL, a bare LF or a folded line"},
+    {"GET /hello HTTP/1.1\n" H "\r\n", 0, 400, "a NUL, a bare LF or a folded line"},
+    {"GET /hello HTTP/1.1\r\nA: b\n" H "\r\n", 0, 400, "a NUL, a bare LF or a folded line"},
+    {"GET /hello HTTP/1.1\r\n" H "\n", 0, 400, "a NUL, a bare LF or a folded line"},
+    {"GET /hello HTTP/1.1\r\nA: b\r\n c\r\n" H "\r\n", 0, 400, "a NUL, a bare LF or a folded line"},
+    {"GET /hello HTTP/1.1\r\nA: b\r\n\tc\r\n" H "\r\n", 0, 400,
+     "a NUL, a bare LF or a folded line"},
+    {"GET  /hello HTTP/1.1\r\n" H "\r\n", 0, 400, "a NUL, a bare LF or a folded line"},
+    {"GET /hello HTTP/1.1\r\nA: b\rc: d\r\n" H "\r\n", 0, 400,
+     "a control character in a header line"},
+    {"GET /hello HTTP/1.1\r\nA: \x1b[2J\r\n" H "\r\n", 0, 400,
+     "a control character in a header line"},
+    {"GET /hello HTTP/1.1\r\n" H "Content-Length: 4\r\n\r\nbody", 0, 400,
+     "a GET here takes no body"},
+    {"HEAD /hello HTTP/1.1\r\n" H "Content-Length: 4\r\n\r\nbody", 0, 400, ""},
+    {"GET /hello HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, 400,
+     "a GET here takes no body"},
+    {"DELETE /items/a HTTP/1.1\r\n" H "Content-Length: 4\r\n\r\nbody", 0, 400,
+     "a DELETE here takes no body"},
+    {"GET /hello HTTP/1.1\r\nHost: a:b:c\r\n\r\n", 0, 400, "Host is not a name or address"},
+    {"GET /hello HTTP/1.1\r\nHost: \r\n\r\n", 0, 400, "Host is not a name or address"},
+    {"GET /hello HTTP/1.1\r\nHost: [::1\r\n\r\n", 0, 400, "Host is not a name or address"},
+    {"GET /hello HTTP/1.1\r\nHost: localhost:99999\r\n\r\n", 0, 400, "Host is not a name"},
+    {"GET /hello HTTP/1.1\r\nHost: localhost:+80\r\n\r\n", 0, 400, "Host is not a name"},
 };
+/* clang-format on */
 
 START_TEST(refuses_what_a_proxy_may_read_differently_and_closes)
 {
@@ -172,23 +174,25 @@ START_TEST(refuses_what_a_proxy_may_read_differently_and_closes)
 END_TEST
 
 /* What the library refuses by itself, in no dialect's shape. */
+/* clang-format off */
 static const struct refusal {
     const char *request;
     int status;
 } refusals[] = {
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: -5\r\n\r\nhello",                         400},
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: +5\r\n\r\nhello",                         400},
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5, 5\r\n\r\nhello",                       400},
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: \r\n\r\nhello",                           400},
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 0x5\r\n\r\nhello",                        400},
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 10000000000000000000000\r\n\r\nhello",    413},
+    {"POST /echo HTTP/1.1\r\n" H "Content-Length: -5\r\n\r\nhello", 400},
+    {"POST /echo HTTP/1.1\r\n" H "Content-Length: +5\r\n\r\nhello", 400},
+    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5, 5\r\n\r\nhello", 400},
+    {"POST /echo HTTP/1.1\r\n" H "Content-Length: \r\n\r\nhello", 400},
+    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 0x5\r\n\r\nhello", 400},
+    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 10000000000000000000000\r\n\r\nhello", 413},
     {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", 413},
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nx\r\n",                 400},
-    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXY",          400},
-    {"GET /hello HTTP/1.1\r\nno colon here\r\n" H "\r\n",                                   400},
-    {"GET /hello\r\n\r\n",                                                                  400},
-    {"GET /hello HTTP/2.0\r\n" H "\r\n",                                                    505},
+    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nx\r\n", 400},
+    {"POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXY", 400},
+    {"GET /hello HTTP/1.1\r\nno colon here\r\n" H "\r\n", 400},
+    {"GET /hello\r\n\r\n", 400},
+    {"GET /hello HTTP/2.0\r\n" H "\r\n", 505},
 };
+/* clang-format on */
 
 START_TEST(the_library_refuses_the_rest_by_itself)
 {
@@ -274,27 +278,29 @@ START_TEST(a_long_chunk_extension_does_no_harm)
 }
 END_TEST
 
+/* clang-format off */
 static const struct fine {
     const char *request, *body;
 } fine[] = {
-    {"GET /hello HTTP/1.1\r\n" H "\r\n",                                                    "hello"                     },
-    {"\r\n\r\nGET /hello HTTP/1.1\r\n" H "\r\n",                                            "hello"                     },
-    {"GET /hello HTTP/1.1\r\nHost:localhost\r\nEmpty:\r\nTabs:\ta\tb \r\n\r\n",             "hello"                     },
-    {"GET /hello HTTP/1.1\r\n" H "Cookie: a=b; c=\"d\"; e\r\n\r\n",                         "hello"                     },
-    {"GET /hello HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n",                               "hello"                     },
-    {"GET /hello?q=%0x HTTP/1.0\r\n\r\n",                                                   ""                          },
-    {"GET /hello HTTP/1.0\r\n\r\n",                                                         "hello"                     },
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nhello",                          "hello"                     },
-    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 005\r\n\r\nhello",                        "hello"                     },
+    {"GET /hello HTTP/1.1\r\n" H "\r\n", "hello"},
+    {"\r\n\r\nGET /hello HTTP/1.1\r\n" H "\r\n", "hello"},
+    {"GET /hello HTTP/1.1\r\nHost:localhost\r\nEmpty:\r\nTabs:\ta\tb \r\n\r\n", "hello"},
+    {"GET /hello HTTP/1.1\r\n" H "Cookie: a=b; c=\"d\"; e\r\n\r\n", "hello"},
+    {"GET /hello HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", "hello"},
+    {"GET /hello?q=%0x HTTP/1.0\r\n\r\n", ""},
+    {"GET /hello HTTP/1.0\r\n\r\n", "hello"},
+    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 5\r\n\r\nhello", "hello"},
+    {"POST /echo HTTP/1.1\r\n" H "Content-Length: 005\r\n\r\nhello", "hello"},
     {"POST /echo HTTP/1.1\r\n" H
-     "Transfer-Encoding: Chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: x\r\n\r\n", "hello"                     },
+     "Transfer-Encoding: Chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: x\r\n\r\n", "hello"},
     {"GET /items/a%20b%C3%A9?x=1&q=c+d%2B%C3%A9&y HTTP/1.1\r\n" H "\r\n",
-     "GET|/items/a b\xc3\xa9|a b\xc3\xa9|a b\xc3\xa9|c d+\xc3\xa9"                                                      },
-    {"GET /items/7/of/8?q= HTTP/1.1\r\n" H "\r\n",                                          "GET|/items/7/of/8|7|8|"    },
-    {"DELETE /items/7?z=q HTTP/1.1\r\n" H "\r\n",                                           "DELETE|/items/7|7|7|(none)"},
-    {"GET /other HTTP/1.1\r\n" H "\r\n",                                                    "hello"                     },
-    {"POST /hello?what=ever HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n",                    "hello"                     },
+     "GET|/items/a b\xc3\xa9|a b\xc3\xa9|a b\xc3\xa9|c d+\xc3\xa9"},
+    {"GET /items/7/of/8?q= HTTP/1.1\r\n" H "\r\n", "GET|/items/7/of/8|7|8|"},
+    {"DELETE /items/7?z=q HTTP/1.1\r\n" H "\r\n", "DELETE|/items/7|7|7|(none)"},
+    {"GET /other HTTP/1.1\r\n" H "\r\n", "hello"},
+    {"POST /hello?what=ever HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", "hello"},
 };
+/* clang-format on */
 
 START_TEST(takes_what_is_fine)
 {
@@ -307,25 +313,27 @@ START_TEST(takes_what_is_fine)
 }
 END_TEST
 
+/* clang-format off */
 static const struct lost {
     const char *request;
     int status;
     const char *allow, *body;
 } lost[] = {
-    {"GET /nothing HTTP/1.1\r\n" H "\r\n",                         404, "",                  "{\"fault\":0,"},
-    {"GET /hello/ HTTP/1.1\r\n" H "\r\n",                          404, "",                  "{\"fault\":0,"},
-    {"GET /items/ HTTP/1.1\r\n" H "\r\n",                          404, "",                  "{\"fault\":0,"},
-    {"GET /items/a%2Fb HTTP/1.1\r\n" H "\r\n",                     404, "",                  "{\"fault\":0,"},
-    {"GET /items/a/b HTTP/1.1\r\n" H "\r\n",                       404, "",                  "{\"fault\":0,"},
-    {"GET /echo HTTP/1.1\r\n" H "\r\n",                            405, "POST",              "{\"fault\":1,"},
+    {"GET /nothing HTTP/1.1\r\n" H "\r\n", 404, "", "{\"fault\":0,"},
+    {"GET /hello/ HTTP/1.1\r\n" H "\r\n", 404, "", "{\"fault\":0,"},
+    {"GET /items/ HTTP/1.1\r\n" H "\r\n", 404, "", "{\"fault\":0,"},
+    {"GET /items/a%2Fb HTTP/1.1\r\n" H "\r\n", 404, "", "{\"fault\":0,"},
+    {"GET /items/a/b HTTP/1.1\r\n" H "\r\n", 404, "", "{\"fault\":0,"},
+    {"GET /echo HTTP/1.1\r\n" H "\r\n", 405, "POST", "{\"fault\":1,"},
     {"POST /items/7 HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nab", 405, "GET, HEAD, DELETE",
-     "{\"fault\":1,"                                                                                        },
-    {"PUT /hello HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n",      405, "GET, HEAD, POST",
-     "{\"fault\":1,"                                                                                        },
-    {"get /hello HTTP/1.1\r\n" H "\r\n",                           405, "GET, HEAD, POST",   "{\"fault\":1,"},
-    {"OPTIONS /hello HTTP/1.1\r\n" H "\r\n",                       405, "GET, HEAD, POST",   "{\"fault\":1,"},
-    {"PUT /other HTTP/1.1\r\n" H "\r\n",                           405, "GET, HEAD",         "other shape"  },
+     "{\"fault\":1,"},
+    {"PUT /hello HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", 405, "GET, HEAD, POST",
+     "{\"fault\":1,"},
+    {"get /hello HTTP/1.1\r\n" H "\r\n", 405, "GET, HEAD, POST", "{\"fault\":1,"},
+    {"OPTIONS /hello HTTP/1.1\r\n" H "\r\n", 405, "GET, HEAD, POST", "{\"fault\":1,"},
+    {"PUT /other HTTP/1.1\r\n" H "\r\n", 405, "GET, HEAD", "other shape"},
 };
+/* clang-format on */
 
 START_TEST(unknown_paths_and_methods_get_404_and_405_in_shape)
 {
@@ -364,56 +372,58 @@ END_TEST
 
 #define POST_ "POST /echo HTTP/1.1\r\nContent-Length: 2\r\n"
 
+/* clang-format off */
 static const struct site {
     const char *lines;
     int status;
 } sites[] = {
-    {H,                                                                                             200},
-    {"Host: LocalHost.\r\n",                                                                        200},
-    {"Host: localhost:6000\r\n",                                                                    200},
-    {"Host: 127.0.0.1\r\n",                                                                         200},
-    {"Host: 192.168.1.5:8000\r\n",                                                                  200},
-    {"Host: [::1]\r\n",                                                                             200},
-    {"Host: [fe80::1]:8000\r\n",                                                                    200},
-    {"Host: SANDBOX.example\r\n",                                                                   200},
-    {"Host: sandbox.example.:80\r\n",                                                               200},
+    {H, 200},
+    {"Host: LocalHost.\r\n", 200},
+    {"Host: localhost:6000\r\n", 200},
+    {"Host: 127.0.0.1\r\n", 200},
+    {"Host: 192.168.1.5:8000\r\n", 200},
+    {"Host: [::1]\r\n", 200},
+    {"Host: [fe80::1]:8000\r\n", 200},
+    {"Host: SANDBOX.example\r\n", 200},
+    {"Host: sandbox.example.:80\r\n", 200},
     /* A name of a stranger that resolves to this machine: DNS rebinding. */
-    {"Host: evil.example\r\n",                                                                      403},
-    {"Host: evil.example:6000\r\nOrigin: http://evil.example:6000\r\n",                             403},
-    {"Host: localhost.evil.example\r\n",                                                            403},
-    {"Host: xsandbox.example\r\n",                                                                  403},
-    {"Host: 127.0.0.1.evil.example\r\n",                                                            403},
-    {"Host: 0x7f.1\r\n",                                                                            403},
-    {"Host: 127.1\r\n",                                                                             403},
-    {"Host: ::1]\r\n",                                                                              400},
-    {"Host: [localhost]\r\n",                                                                       403},
+    {"Host: evil.example\r\n", 403},
+    {"Host: evil.example:6000\r\nOrigin: http://evil.example:6000\r\n", 403},
+    {"Host: localhost.evil.example\r\n", 403},
+    {"Host: xsandbox.example\r\n", 403},
+    {"Host: 127.0.0.1.evil.example\r\n", 403},
+    {"Host: 0x7f.1\r\n", 403},
+    {"Host: 127.1\r\n", 403},
+    {"Host: ::1]\r\n", 400},
+    {"Host: [localhost]\r\n", 403},
     /* Pages: of this service, of a listed console, of strangers. */
-    {H "Origin: http://localhost\r\n",                                                              200},
-    {"Host: localhost:6000\r\nOrigin: http://localhost:6000\r\n",                                   200},
-    {"Host: localhost:80\r\nOrigin: http://localhost\r\n",                                          200},
-    {"Host: sandbox.example\r\nOrigin: https://sandbox.example\r\n",                                200},
-    {"Host: [::1]:6000\r\nOrigin: http://[::1]:6000\r\n",                                           200},
-    {"Host: localhost:6000\r\nOrigin: http://localhost\r\n",                                        403},
-    {"Host: localhost:6000\r\nOrigin: http://localhost:6001\r\n",                                   403},
-    {"Host: localhost:6000\r\nOrigin: http://127.0.0.1:6000\r\n",                                   403},
-    {H "Origin: https://console.example\r\n",                                                       200},
-    {H "Origin: https://console.example\r\nSec-Fetch-Site: cross-site\r\n",                         200},
-    {H "Origin: http://console.example\r\n",                                                        403},
-    {H "Origin: https://console.example.evil\r\n",                                                  403},
-    {H "Origin: null\r\n",                                                                          403},
-    {H "Origin: \r\n",                                                                              403},
-    {H "Origin: http://\r\n",                                                                       403},
-    {H "Origin: file://localhost\r\n",                                                              403},
-    {H "Origin: http://evil.example\r\n",                                                           403},
-    /* A form post, a fetch with no-cors, an image: the browser names the site, not always Origin. */
+    {H "Origin: http://localhost\r\n", 200},
+    {"Host: localhost:6000\r\nOrigin: http://localhost:6000\r\n", 200},
+    {"Host: localhost:80\r\nOrigin: http://localhost\r\n", 200},
+    {"Host: sandbox.example\r\nOrigin: https://sandbox.example\r\n", 200},
+    {"Host: [::1]:6000\r\nOrigin: http://[::1]:6000\r\n", 200},
+    {"Host: localhost:6000\r\nOrigin: http://localhost\r\n", 403},
+    {"Host: localhost:6000\r\nOrigin: http://localhost:6001\r\n", 403},
+    {"Host: localhost:6000\r\nOrigin: http://127.0.0.1:6000\r\n", 403},
+    {H "Origin: https://console.example\r\n", 200},
+    {H "Origin: https://console.example\r\nSec-Fetch-Site: cross-site\r\n", 200},
+    {H "Origin: http://console.example\r\n", 403},
+    {H "Origin: https://console.example.evil\r\n", 403},
+    {H "Origin: null\r\n", 403},
+    {H "Origin: \r\n", 403},
+    {H "Origin: http://\r\n", 403},
+    {H "Origin: file://localhost\r\n", 403},
+    {H "Origin: http://evil.example\r\n", 403},
+    /* A form post, a fetch with no-cors, an image: the browser names the site if not the Origin. */
     {H "Origin: http://evil.example\r\nContent-Type: text/plain\r\nSec-Fetch-Site: cross-site\r\n",
-     403                                                                                               },
-    {H "Content-Type: application/x-www-form-urlencoded\r\nSec-Fetch-Site: cross-site\r\n",         403},
-    {H "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Site: same-site\r\n",                                  403},
-    {H "Sec-Fetch-Site: Cross-Site\r\n",                                                            403},
-    {H "Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n",                               200},
-    {H "Sec-Fetch-Site: none\r\n",                                                                  200},
+     403},
+    {H "Content-Type: application/x-www-form-urlencoded\r\nSec-Fetch-Site: cross-site\r\n", 403},
+    {H "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Site: same-site\r\n", 403},
+    {H "Sec-Fetch-Site: Cross-Site\r\n", 403},
+    {H "Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n", 200},
+    {H "Sec-Fetch-Site: none\r\n", 200},
 };
+/* clang-format on */
 
 START_TEST(only_programs_and_pages_of_its_own_may_ask)
 {

@@ -104,26 +104,28 @@ static struct rig_reply post(int fd, const char *path, const char *body, size_t 
     return rig_read(fd, true);
 }
 
+/* clang-format off */
 static const struct json_case {
     const char *body;
     int status;
     const char *words;
 } json_cases[] = {
-    {"{\"a\":[1,2.5,\"\\u00e9\"]}", 200, "{\"a\":[1,2.5,\"\xc3\xa9\"]}"                                      },
-    {" [ ] ",                       200, "[]"                                                                },
-    {"-12345678.5",                 200, "-12345678.5"                                                       },
-    {"",                            400, "Expecting value, the text is empty: line 1 column 1 (byte 0)"      },
-    {"{\"a\":1,}",                  400, "Expecting property name enclosed in double quotes: line 1 column 8"},
-    {"{} {}",                       400, "Extra data: line 1 column 4 (byte 3)"                              },
-    {"{\"a\":\"\\u0000\"}",         400, "NUL character in a string"                                         },
-    {"{\"a\":1,\"a\":2}",           400, "Duplicate key \\\"a\\\": line 1 column 8"                          },
-    {"{\"a\":1e999}",               400, "Number out of range"                                               },
-    {"{\"a\":01}",                  400, "Invalid number"                                                    },
-    {"{\"a\":\"\xff\"}",            400, "Invalid UTF-8"                                                     },
-    {"{\"a\":\"\n\"}",              400, "Invalid control character at"                                      },
-    {"{\"a\":\"\\ud800\"}",         400, "Lone surrogate"                                                    },
-    {"\xef\xbb\xbf{}",              400, "Unexpected UTF-8 BOM"                                              },
+    {"{\"a\":[1,2.5,\"\\u00e9\"]}", 200, "{\"a\":[1,2.5,\"\xc3\xa9\"]}"},
+    {" [ ] ", 200, "[]"},
+    {"-12345678.5", 200, "-12345678.5"},
+    {"", 400, "Expecting value, the text is empty: line 1 column 1 (byte 0)"},
+    {"{\"a\":1,}", 400, "Expecting property name enclosed in double quotes: line 1 column 8"},
+    {"{} {}", 400, "Extra data: line 1 column 4 (byte 3)"},
+    {"{\"a\":\"\\u0000\"}", 400, "NUL character in a string"},
+    {"{\"a\":1,\"a\":2}", 400, "Duplicate key \\\"a\\\": line 1 column 8"},
+    {"{\"a\":1e999}", 400, "Number out of range"},
+    {"{\"a\":01}", 400, "Invalid number"},
+    {"{\"a\":\"\xff\"}", 400, "Invalid UTF-8"},
+    {"{\"a\":\"\n\"}", 400, "Invalid control character at"},
+    {"{\"a\":\"\\ud800\"}", 400, "Lone surrogate"},
+    {"\xef\xbb\xbf{}", 400, "Unexpected UTF-8 BOM"},
 };
+/* clang-format on */
 
 START_TEST(json_is_strict_and_a_fault_does_not_cost_the_connection)
 {
@@ -384,7 +386,7 @@ START_TEST(a_large_upload_grows_memory_by_little)
     fd = rig_dial(s);
     r = post(fd, "/json", "[1]", 3);
     rig_done(&r);
-    before = peak_kib();
+    before = rig_peak_from_here();
     (void)snprintf(head, sizeof(head), "POST /files HTTP/1.1\r\n" H "Content-Length: %zu\r\n\r\n",
                    n);
     rig_say(fd, head);
@@ -429,7 +431,7 @@ START_TEST(json_takes_at_most_eight_times_its_size)
     body[used++] = '"';
     memset(body + used, 'x', n - used - 2);
     memcpy(body + n - 2, "\"]", 2);
-    before = peak_kib();
+    before = rig_peak_from_here();
     /* To a path that parses and answers little. */
     (void)snprintf(head, sizeof(head), "POST /files HTTP/1.1\r\n" H "Content-Length: %zu\r\n\r\n",
                    n);

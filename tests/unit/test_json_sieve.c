@@ -51,30 +51,32 @@ static void expect_blob(struct json_sieve *s, size_t i, const char *want)
     ck_assert_mem_eq(got, want, strlen(want));
 }
 
+/* clang-format off */
 static const struct kept {
     const char *text, *copy;
     const char *blobs[4];
 } kept[] = {
-    {"{\"a\":1}",                                                                         "{\"a\":1}",                    {NULL}          },
+    {"{\"a\":1}", "{\"a\":1}", {NULL}},
     {"{\"files\":[{\"b64_data\":\"aGk=\",\"n\":\"x\"}]}",
-     "{\"files\":[{\"b64_data\":0,\"n\":\"x\"}]}",                                                                        {"hi"}          },
+     "{\"files\":[{\"b64_data\":0,\"n\":\"x\"}]}", {"hi"}},
     {"{\"files\":[{\"b64_data\":\"aGk=\"},{\"b64_data\":\"\"},{\"b64_data\":\"aG8=\"}]}",
-     "{\"files\":[{\"b64_data\":0},{\"b64_data\":1},{\"b64_data\":2}]}",                                                  {"hi", "", "ho"}},
+     "{\"files\":[{\"b64_data\":0},{\"b64_data\":1},{\"b64_data\":2}]}", {"hi", "", "ho"}},
     /* The same key elsewhere is left alone, whatever its type. */
     {"{\"b64_data\":\"aGk=\",\"files\":{\"b64_data\":1},\"x\":[{\"b64_data\":null}]}",
-     "{\"b64_data\":\"aGk=\",\"files\":{\"b64_data\":1},\"x\":[{\"b64_data\":null}]}",                                    {NULL}          },
+     "{\"b64_data\":\"aGk=\",\"files\":{\"b64_data\":1},\"x\":[{\"b64_data\":null}]}", {NULL}},
     {"{\"files\":[[{\"b64_data\":2}],{\"c\":{\"b64_data\":3}}]}",
-     "{\"files\":[[{\"b64_data\":2}],{\"c\":{\"b64_data\":3}}]}",                                                         {NULL}          },
-    {"{\"image\":\"aGk=\",\"i\":\"aGk=\"}",                                               "{\"image\":0,\"i\":\"aGk=\"}", {"hi"}          },
-    {"[{\"data\":\"aGk=\"},{\"data\":\"aG8=\"}]",                                         "[{\"data\":0},{\"data\":1}]",  {"hi", "ho"}    },
+     "{\"files\":[[{\"b64_data\":2}],{\"c\":{\"b64_data\":3}}]}", {NULL}},
+    {"{\"image\":\"aGk=\",\"i\":\"aGk=\"}", "{\"image\":0,\"i\":\"aGk=\"}", {"hi"}},
+    {"[{\"data\":\"aGk=\"},{\"data\":\"aG8=\"}]", "[{\"data\":0},{\"data\":1}]", {"hi", "ho"}},
     {"{\"a\":{\"b\":[[\"aGk=\"],[],[\"aG8=\"]],\"c\":[\"x\"]}}",
-     "{\"a\":{\"b\":[[0],[],[1]],\"c\":[\"x\"]}}",                                                                        {"hi", "ho"}    },
+     "{\"a\":{\"b\":[[0],[],[1]],\"c\":[\"x\"]}}", {"hi", "ho"}},
     /* Escapes in key and value, white space inside base64. */
-    {"{\"im\\u0061ge\":\"\\u0061G\\n\\tk=\"}",                                            "{\"im\\u0061ge\":0}",          {"hi"}          },
-    {"{ \"image\" :\n \"\\/\\/\\/\\/\" }",                                                "{ \"image\" :\n 0 }",          {"\xff\xff\xff"}},
-    {"{\"a\":{\"b\":1e5},\"d\":[1,-2.50,true]}",
-     "{\"a\":{\"b\":1e5},\"d\":[1,-2.50,true]}",                                                                          {NULL}          },
+    {"{\"im\\u0061ge\":\"\\u0061G\\n\\tk=\"}", "{\"im\\u0061ge\":0}", {"hi"}},
+    {"{ \"image\" :\n \"\\/\\/\\/\\/\" }", "{ \"image\" :\n 0 }", {"\xff\xff\xff"}},
+    {"{\"a\":{\"b\":1e5},\"d\":[1,-2.50,true]}", "{\"a\":{\"b\":1e5},\"d\":[1,-2.50,true]}",
+     {NULL}},
 };
+/* clang-format on */
 
 START_TEST(diverts_strings_at_the_paths_and_copies_the_rest)
 {
@@ -99,28 +101,30 @@ START_TEST(diverts_strings_at_the_paths_and_copies_the_rest)
 }
 END_TEST
 
+/* clang-format off */
 static const struct refused {
     const char *text;
     enum err_kind kind;
     const char *words;
 } refused[] = {
-    {"{\"image\":1}",                                                                     ERR_INVALID, "'image' must be a base64 string"      },
-    {"{\"image\":null}",                                                                  ERR_INVALID, "'image' must be a base64 string"      },
-    {"{\"image\":{\"x\":1}}",                                                             ERR_INVALID, "'image' must be a base64 string"      },
-    {"{\"image\":[]}",                                                                    ERR_INVALID, "'image' must be a base64 string"      },
-    {"{\"files\":[{\"b64_data\":true}]}",                                                 ERR_INVALID,
-     "'files[].b64_data' must be a base64 string"                                                                                             },
-    {"{\"image\":\"aGk\"}",                                                               ERR_INVALID, "'image' ends inside a group of base64"},
-    {"{\"image\":\"aGk-\"}",                                                              ERR_INVALID, "'image' is not base64"                },
-    {"{\"image\":\"aG_k\"}",                                                              ERR_INVALID, "'image' is not base64"                },
-    {"{\"image\":\"aGk=aGk=\"}",                                                          ERR_INVALID, "'image' is not base64"                },
-    {"{\"image\":\"aGk=",                                                                 ERR_INVALID,
-     "Unterminated string starting at: line 1 column 10 (byte 9)"                                                                             },
-    {"{\"image\":\"aGk=\",\"image\":\"aGk=\"}",                                           ERR_INVALID,
-     "Duplicate key \"image\": line 1 column 17 (byte 16)"                                                                                    },
-    {"[{\"data\":\"\"},{\"data\":\"\"},{\"data\":\"\"},{\"data\":\"\"},{\"data\":\"\"}]", ERR_LIMIT,
-     "more than 4 values at '[].data'"                                                                                                        },
+    {"{\"image\":1}", ERR_INVALID, "'image' must be a base64 string"},
+    {"{\"image\":null}", ERR_INVALID, "'image' must be a base64 string"},
+    {"{\"image\":{\"x\":1}}", ERR_INVALID, "'image' must be a base64 string"},
+    {"{\"image\":[]}", ERR_INVALID, "'image' must be a base64 string"},
+    {"{\"files\":[{\"b64_data\":true}]}", ERR_INVALID,
+     "'files[].b64_data' must be a base64 string"},
+    {"{\"image\":\"aGk\"}", ERR_INVALID, "'image' ends inside a group of base64"},
+    {"{\"image\":\"aGk-\"}", ERR_INVALID, "'image' is not base64"},
+    {"{\"image\":\"aG_k\"}", ERR_INVALID, "'image' is not base64"},
+    {"{\"image\":\"aGk=aGk=\"}", ERR_INVALID, "'image' is not base64"},
+    {"{\"image\":\"aGk=", ERR_INVALID,
+     "Unterminated string starting at: line 1 column 10 (byte 9)"},
+    {"{\"image\":\"aGk=\",\"image\":\"aGk=\"}", ERR_INVALID,
+     "Duplicate key \"image\": line 1 column 17 (byte 16)"},
+    {"[{\"data\":\"\"},{\"data\":\"\"},{\"data\":\"\"},{\"data\":\"\"},{\"data\":\"\"}]",
+     ERR_LIMIT, "more than 4 values at '[].data'"},
 };
+/* clang-format on */
 
 START_TEST(refuses_by_name)
 {

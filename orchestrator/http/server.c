@@ -163,7 +163,7 @@ static void on_completed(void *ctx, struct MHD_Connection *mhd, void **exchange,
     if (is_cut)
         drain(c);
     http_watch_idle(c);
-    http_stack_release();
+    http_stack_release(c);
 }
 
 /* ---- connections ---- */

@@ -45,8 +45,9 @@ struct http_connection {
     struct http_listener *listener;
     struct http_connection *prev, *next; /* under the server's lock */
     int fd;
-    bool is_over;  /* past the limit: what it asks is answered 503 */
-    bool was_used; /* has had a request */
+    bool is_over;        /* past the limit: what it asks is answered 503 */
+    bool was_used;       /* has had a request */
+    uintptr_t stack_low; /* of its thread; 0: not asked yet */
     char client[INET6_ADDRSTRLEN];
     atomic_llong deadline_ms; /* when the watch shuts it; see watch.c */
     atomic_bool is_idle;
@@ -134,7 +135,7 @@ struct http_exchange {
 
 /* ---- stack.c: gives back what a handler used of its thread's stack ---- */
 
-void http_stack_release(void);
+void http_stack_release(struct http_connection *c);
 
 /* ---- watch.c: deadlines of connections ---- */
 

@@ -37,10 +37,25 @@ size_t json_escape(char *out, const char *s, size_t n)
     return (size_t)(o - out);
 }
 
+static size_t escaped_length(const char *s, size_t n)
+{
+    char one[JSON_ESCAPE_MAX];
+    size_t len = 0;
+
+    for (size_t i = 0; i < n; i++)
+        len += json_escape(one, s + i, 1);
+    return len;
+}
+
 static void put_escaped(struct buf *b, const char *s, size_t n)
 {
-    char *room = buf_room(b, JSON_ESCAPE_MAX * n);
+    size_t most = JSON_ESCAPE_MAX * n;
+    char *room;
 
+    /* Near the buffer's end only the exact length tells whether it fits. */
+    if (most > b->max - b->len)
+        most = escaped_length(s, n);
+    room = buf_room(b, most);
     if (room)
         buf_commit(b, json_escape(room, s, n));
 }
@@ -93,6 +108,8 @@ static enum json_problem bind_number(const cJSON *item, const struct json_field 
         return JSON_WRONG_TYPE;
     if (!(d >= f->min && d <= f->max))
         return JSON_OUT_OF_RANGE;
+    if (f->type == JSON_INT && !(d >= -0x1p63 && d < 0x1p63))
+        return JSON_OUT_OF_RANGE; /* the cast below would be undefined */
     if (f->type == JSON_REAL) {
         memcpy(at, &d, sizeof(d));
         return JSON_FINE;

@@ -10,9 +10,12 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
 enum log_format { LOG_TEXT, LOG_JSON };
 
 /*
- * One record is one line whatever stands in it: control bytes and invalid UTF-8 are escaped. Lines
- * go to `fd` with one write each; a full pipe drops the line and counts it, it never blocks.
- * `who` names the process ("keeper"); borrowed for ever.
+ * One record is one line whatever stands in it: control characters, invalid UTF-8 and what turns
+ * the direction of text are escaped. Lines go to `fd` with one write each. It never waits for a
+ * reader: what a full pipe, socket or terminal does not take is dropped and counted, and a line
+ * that was cut there is ended by the next one. `who` names the process ("keeper"), borrowed for
+ * ever; so is `fd`, which may get an open file of its own that does not wait. Call it before
+ * there are threads, and while the process may still open what `fd` stands for.
  */
 void log_init(const char *who, enum log_level level, enum log_format format, int fd);
 

@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -47,22 +49,46 @@ static void skip(struct iovec **iov, int *n, size_t done)
     }
 }
 
-/* Sockets get MSG_NOSIGNAL; pipes rely on SIGPIPE being ignored in every process of ours. */
-static ssize_t write_once(int fd, struct iovec *iov, int n)
+enum sink { SINK_SOCKET, SINK_PIPE, SINK_FILE };
+
+static enum sink sink_of(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) ? SINK_PIPE : SINK_FILE;
+}
+
+/*
+ * Sockets get MSG_NOSIGNAL; pipes rely on SIGPIPE being ignored in every process of ours. A pipe
+ * in blocking mode takes PIPE_BUF bytes without waiting where poll calls it writable.
+ */
+static ssize_t write_once(int fd, struct iovec *iov, int n, enum sink *sink)
 {
     struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-    ssize_t k = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-    if (k < 0 && errno == ENOTSOCK)
-        k = writev(fd, iov, n);
-    return k;
+    if (*sink == SINK_SOCKET) {
+        ssize_t k = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (k >= 0 || errno != ENOTSOCK)
+            return k;
+        *sink = sink_of(fd);
+    }
+    if (*sink == SINK_FILE)
+        return writev(fd, iov, n);
+    if (io_wait(fd, POLLOUT, 0) == 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return write(fd, iov->iov_base, iov->iov_len < PIPE_BUF ? iov->iov_len : PIPE_BUF);
 }
 
 int io_writev_all(int fd, struct iovec *iov, int n, int64_t deadline_ms, struct err *err)
 {
+    enum sink sink = SINK_SOCKET;
+
     skip(&iov, &n, 0);
     while (n) {
-        ssize_t k = write_once(fd, iov, n);
+        ssize_t k = write_once(fd, iov, n, &sink);
 
         if (k >= 0) {
             skip(&iov, &n, (size_t)k);
@@ -72,8 +98,11 @@ int io_writev_all(int fd, struct iovec *iov, int n, int64_t deadline_ms, struct 
             continue;
         if (errno == EPIPE || errno == ECONNRESET)
             return err_set(err, ERR_PEER, "the other side is gone");
-        if (errno != EAGAIN && errno != EWOULDBLOCK)
+        if (errno != EAGAIN)
             return err_sys(err, "write");
+        /* Looked at here too: a reader that always takes a little must not move the deadline. */
+        if (clock_left_ms(deadline_ms) == 0)
+            return err_set(err, ERR_TIMEOUT, "deadline passed");
         if (wait_for(fd, POLLOUT, deadline_ms, err) < 0)
             return -1;
     }
@@ -172,6 +201,29 @@ int io_send_msg(int sock, const void *data, size_t n, int fd)
     return k == (ssize_t)n ? 0 : -1;
 }
 
+/* Takes the descriptor out of a message; -1 when there are several, which are closed. */
+static int take_descriptors(struct msghdr *m, int *ret_fd)
+{
+    int count = 0;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; i < n; i++, count++) {
+            if (count)
+                (void)close(*ret_fd);
+            memcpy(ret_fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+        }
+    }
+    if (count <= 1)
+        return 0;
+    (void)close(*ret_fd);
+    *ret_fd = -1;
+    return -1;
+}
+
 ssize_t io_recv_msg(int sock, void *data, size_t n, int *ret_fd)
 {
     struct iovec iov = {.iov_base = data, .iov_len = n};
@@ -180,7 +232,6 @@ ssize_t io_recv_msg(int sock, void *data, size_t n, int *ret_fd)
                        .msg_iovlen = 1,
                        .msg_control = control.room,
                        .msg_controllen = sizeof(control.room)};
-    const struct cmsghdr *c;
     ssize_t k;
 
     *ret_fd = -1;
@@ -189,9 +240,15 @@ ssize_t io_recv_msg(int sock, void *data, size_t n, int *ret_fd)
     while (k < 0 && errno == EINTR);
     if (k < 0)
         return errno == ECONNRESET ? 0 : -1;
-    c = CMSG_FIRSTHDR(&m);
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-        c->cmsg_len == CMSG_LEN(sizeof(int)))
-        memcpy(ret_fd, CMSG_DATA(c), sizeof(*ret_fd));
+    if (take_descriptors(&m, ret_fd) < 0) {
+        errno = EPROTO;
+        return -1;
+    }
+    if (m.msg_flags & MSG_TRUNC) {
+        close_p(ret_fd);
+        *ret_fd = -1;
+        errno = EMSGSIZE;
+        return -1;
+    }
     return k;
 }

@@ -14,7 +14,10 @@
 /* 1 ready, 0 deadline passed, -1 error. `events` as for poll(2); hang-ups count as ready. */
 int io_wait(int fd, short events, int64_t deadline_ms);
 
-/* Writes everything. ERR_TIMEOUT, ERR_PEER (gone) or ERR_INTERNAL. Works on either blocking mode. */
+/*
+ * Writes everything. ERR_TIMEOUT, ERR_PEER (gone) or ERR_INTERNAL. Works on either blocking mode;
+ * the deadline holds for sockets and pipes, files are written as long as it takes.
+ */
 int io_write_all(int fd, const void *data, size_t n, int64_t deadline_ms,
                  struct err *err) MUST_CHECK;
 int io_writev_all(int fd, struct iovec *iov, int n, int64_t deadline_ms,
@@ -33,8 +36,9 @@ int io_set_nonblocking(int fd, bool on);
 int io_send_msg(int sock, const void *data, size_t n, int fd);
 
 /*
- * Receives one message. Returns its length, 0 when the peer is gone, -1 on error (errno kept).
- * `*ret_fd` is -1 when none came; received descriptors are close-on-exec.
+ * Receives one message. Returns its length, 0 when the peer is gone, -1 on error (errno kept;
+ * EMSGSIZE when it is longer than `n`, EPROTO when it carries several descriptors). `*ret_fd` is
+ * -1 when none came; received descriptors are close-on-exec.
  */
 ssize_t io_recv_msg(int sock, void *data, size_t n, int *ret_fd);
 

@@ -181,7 +181,7 @@ static uint8_t type_of(int dir_fd, const struct linux_dirent64 *d)
         return d->d_type;
     if (fstatat(dir_fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return DT_UNKNOWN;
-    return IFTODT(st.st_mode);
+    return (uint8_t)IFTODT(st.st_mode);
 }
 
 /* False when there is no more space for names. */

@@ -134,13 +134,16 @@ void warden_take_frames(struct warden *w)
 {
     struct frame f;
 
+    w->has_frames = true;
     while (!w->is_lost && warden_can_take(w)) {
         int got = frame_next(&w->front, &f);
 
         if (got < 0)
             w->is_lost = true;
-        if (got <= 0)
+        if (got <= 0) {
+            w->has_frames = false;
             return;
+        }
         take_frame(w, &f);
     }
 }
@@ -187,6 +190,8 @@ static int poll_timeout(const struct warden *w)
     int64_t left;
 
     if (w->pump.has_more && w->state != WARDEN_OVER && queue_has_room(&w->out))
+        return 0;
+    if (w->has_frames && warden_can_take(w))
         return 0;
     if (w->state != WARDEN_RUNNING)
         return -1;

@@ -137,7 +137,7 @@ static void pass_on(struct pump *p, const struct frame *f)
     p->is_broken = true;
 }
 
-static void take_frame(struct pump *p, const struct frame *f, bool is_running)
+static void take_control(struct pump *p, const struct frame *f, bool is_running)
 {
     if (f->type == FRAME_UP && !p->is_up)
         p->is_up = true;
@@ -180,7 +180,7 @@ void pump_control(struct pump *p, bool is_running)
             return;
         got = frame_next(&p->control, &f);
         if (got > 0) {
-            take_frame(p, &f, is_running);
+            take_control(p, &f, is_running);
         } else if (got < 0) {
             p->is_broken = true;
             return;

@@ -33,7 +33,8 @@ enum { FRONT_IN = 0, FRONT_OUT = 1 }; /* descriptors of the stream */
 
 struct warden {
     enum warden_state state;
-    bool is_lost; /* the stream is broken: exit */
+    bool is_lost;    /* the stream is broken: exit */
+    bool has_frames; /* frames from the front were read but had no place yet */
     const char *work_dir;
     struct child child;
     struct cgroup cgroup;

@@ -57,8 +57,40 @@ def format_error(
     return text if trace is not None else HEADER + text
 
 
-def show(error: BaseException) -> str:
+def suggested(text: str, error: BaseException) -> str:
+    """
+    Adds "Did you mean: 'sqrt'?" where CPython 3.11 itself, but not its traceback module, has it:
+    the interpreter is asked to show the exception into a string.
+    """
+    import io
+
+    if not isinstance(error, (NameError, AttributeError)):
+        return text
+    shown, stderr = io.StringIO(), sys.stderr
+    sys.stderr = shown
+    try:
+        sys.__excepthook__(type(error), error, None)
+    finally:
+        sys.stderr = stderr
+    for line in reversed(shown.getvalue().splitlines()):
+        message, found, _ = line.rpartition(". Did you mean: ")
+        if not found:
+            continue
+        before, at, after = text.rpartition(message + "\n")
+        return f"{before}{line}\n{after}" if at else text
+    return text
+
+
+def describe(error: BaseException) -> str:
     text = format_error(type(error), error, error.__traceback__)
+    try:
+        return suggested(text, error)
+    except BaseException:
+        return text
+
+
+def show(error: BaseException) -> str:
+    text = describe(error)
     show_text(text)
     return text
 
@@ -69,7 +101,7 @@ def report(error: BaseException) -> str:
     sys.last_traceback = error.__traceback__
     if sys.excepthook is sys.__excepthook__:
         return show(error)
-    text = format_error(type(error), error, error.__traceback__)
+    text = describe(error)
     try:
         sys.excepthook(type(error), error, error.__traceback__)
     except SystemExit:

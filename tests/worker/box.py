@@ -190,6 +190,11 @@ class Box:
         connection.close()
         return int(reply["StatusCode"])
 
+    def processes(self) -> list[str]:
+        """Command lines of what runs in the container now."""
+        top = engine.call("GET", f"/containers/{self.id}/top?ps_args=-o%20pid,args")
+        return [row[-1] for row in top["Processes"] or []]  # type: ignore[index]
+
     def remove(self) -> None:
         self.stream.close()
         engine.call("DELETE", f"/containers/{self.id}?force=1&v=1")

@@ -43,12 +43,14 @@ static int open_file(const char *dir)
     return fd;
 }
 
+/* What was written before a failure is not counted, and the next addition writes over it. */
 static int append_file(struct spool *s, const void *data, size_t n, struct err *err)
 {
     const char *p = data;
+    uint64_t at = s->size;
 
     while (n) {
-        ssize_t k = pwrite(s->fd, p, n, (off_t)s->size);
+        ssize_t k = pwrite(s->fd, p, n, (off_t)at);
 
         if (k < 0 && errno == EINTR)
             continue;
@@ -58,22 +60,28 @@ static int append_file(struct spool *s, const void *data, size_t n, struct err *
             return err_sys(err, "write to a spool file in '%s'", s->dir);
         p += k;
         n -= (size_t)k;
-        s->size += (uint64_t)k;
+        at += (uint64_t)k;
     }
+    s->size = at;
     return 0;
 }
 
+/* On failure everything is still in memory. */
 static int to_file(struct spool *s, struct err *err)
 {
-    auto_free char *mem = TAKE(s->mem);
-
     s->fd = open_file(s->dir);
-    if (s->fd < 0) {
-        s->mem = TAKE(mem);
+    if (s->fd < 0)
         return err_sys(err, "make a spool file in '%s'", s->dir);
-    }
     s->size = 0;
-    return append_file(s, mem, s->mem_len, err);
+    if (append_file(s, s->mem, s->mem_len, err) < 0) {
+        (void)close(s->fd);
+        s->fd = -1;
+        s->size = s->mem_len;
+        return -1;
+    }
+    free(s->mem);
+    s->mem = NULL;
+    return 0;
 }
 
 int spool_add(struct spool *s, const void *data, size_t n, struct err *err)

@@ -24,7 +24,10 @@ enum { SPOOL_MEMORY = 256 * 1024 };
 void spool_init(struct spool *s, const char *dir);
 void spool_done(struct spool *s);
 
-/* ERR_LIMIT when the disk is full, ERR_INTERNAL otherwise. The caller bounds the total. */
+/*
+ * All of it or nothing. ERR_LIMIT when the disk is full, ERR_INTERNAL otherwise; what was added
+ * before is still there. The caller bounds the total.
+ */
 int spool_add(struct spool *s, const void *data, size_t n, struct err *err) MUST_CHECK;
 
 /* Reads up to `n` bytes at `offset`; 0 past the end. */

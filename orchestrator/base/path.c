@@ -75,16 +75,27 @@ static int open_by_hand(int dir_fd, const char *path, int flags, mode_t mode)
 {
     const char *last;
     auto_fd int parent = open_parent(dir_fd, path, &last);
+    struct stat st;
+    int fd;
 
     if (parent < 0)
         return -1;
-    return openat(parent, last, flags | O_NOFOLLOW, mode);
+    fd = openat(parent, last, flags | O_NOFOLLOW, mode);
+    /* With O_PATH alone the link itself is opened. */
+    if (fd >= 0 && flags & O_PATH && (fstat(fd, &st) < 0 || S_ISLNK(st.st_mode))) {
+        (void)close(fd);
+        errno = ELOOP;
+        return -1;
+    }
+    return fd;
 }
 
 int path_open(int dir_fd, const char *path, int flags, mode_t mode)
 {
-    struct open_how how = {.flags = (unsigned)(flags | O_CLOEXEC),
-                           .mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
+    bool makes = flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE;
+    /* RESOLVE_NO_SYMLINKS says it for all components; with O_PATH, O_NOFOLLOW would undo that. */
+    struct open_how how = {.flags = (unsigned)((flags & ~O_NOFOLLOW) | O_CLOEXEC),
+                           .mode = makes ? mode : 0, /* else it must be 0 */
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
     long fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
 

@@ -48,12 +48,10 @@ START_TEST(every_length_up_to_the_maximum_fits_and_none_beyond)
 
         buf_init(&b, max);
         for (size_t i = 0; i < max; i++)
-            ck_assert_int_eq(buf_char(&b, 'a'), 0);
-        ck_assert_uint_eq(b.len, max);
-        ck_assert_int_eq(buf_char(&b, 'b'), -1);
-        ck_assert(b.is_full);
-        ck_assert_uint_eq(b.len, max);
-        ck_assert_uint_eq(strlen(buf_get(&b)), max);
+            MUST(buf_char(&b, 'a') == 0);
+        MUST(b.len == max);
+        MUST(buf_char(&b, 'b') == -1 && b.is_full);
+        MUST(b.len == max && strlen(buf_get(&b)) == max);
     }
 }
 END_TEST
@@ -93,10 +91,10 @@ START_TEST(memory_that_is_not_there_makes_it_full)
 {
     CLEANUP(buf_done) struct buf b;
 
-    buf_init(&b, SIZE_MAX / 2);
+    buf_init(&b, SIZE_MAX / 4);
     ck_assert_int_eq(buf_str(&b, "abc"), 0);
     /* More than any address space has, less than the limit. */
-    ck_assert_ptr_null(buf_room(&b, SIZE_MAX / 4));
+    ck_assert_ptr_null(buf_room(&b, SIZE_MAX / 8));
     ck_assert(b.is_full);
     ck_assert_str_eq(buf_get(&b), "abc");
 }

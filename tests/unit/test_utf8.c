@@ -20,13 +20,6 @@ static const unsigned char borders[] = {
 
 enum { LONG_ONES = 3000, LONG_MAX_LEN = 200 };
 
-/* Check notes every assertion in a file; the hot loops here have millions. */
-#define MUST(condition)                     \
-    do {                                    \
-        if (!(condition))                   \
-            ck_abort_msg("%s", #condition); \
-    } while (0)
-
 static size_t put_code(unsigned char *out, uint32_t c)
 {
     if (c < 0x80) {

@@ -4,6 +4,13 @@
 #include <check.h>
 #include <stdlib.h>
 
+/* Check notes every assertion in a file; loops with many thousands of them use this one. */
+#define MUST(condition)                     \
+    do {                                    \
+        if (!(condition))                   \
+            ck_abort_msg("%s", #condition); \
+    } while (0)
+
 /* The main() that every unit test program shares: one suite, one case, five seconds a test. */
 #define UNIT_MAIN(suite_name, add_tests)             \
     int main(void)                                   \

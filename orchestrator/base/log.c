@@ -147,14 +147,30 @@ static uint32_t code_point(const unsigned char *s, int n)
     return c;
 }
 
+/* The printable ASCII at the beginning of `s`. */
+static size_t harmless_part(const unsigned char *s, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && s[i] >= 0x20 && s[i] < 0x7F)
+        i++;
+    return i;
+}
+
 /* What could break a line or fool a terminal is written as \xNN (bytes) or \uNNNN (characters). */
 static void put_plain(struct buf *b, const char *s, size_t n)
 {
     const unsigned char *p = (const unsigned char *)s;
 
     for (size_t i = 0; i < n;) {
-        int step = utf8_step(p + i, n - i);
-        uint32_t c = step > 0 ? code_point(p + i, step) : 0;
+        size_t run = harmless_part(p + i, n - i);
+        int step = utf8_step(p + i + run, n - i - run);
+        uint32_t c = step > 0 ? code_point(p + i + run, step) : 0;
+
+        (void)buf_add(b, s + i, run);
+        i += run;
+        if (i == n)
+            return;
 
         if (step <= 0 || (step == 1 && is_unsafe(c)))
             (void)buf_fmt(b, "\\x%02x", p[i]);

@@ -441,6 +441,7 @@ END_TEST
 
 static void add_tests(TCase *t)
 {
+    tcase_set_timeout(t, 20);
     tcase_add_loop_test(t, a_message_is_one_harmless_line, 0, ARRAY_LEN(plain));
     tcase_add_test(t, fields_follow_the_message_as_text);
     tcase_add_test(t, a_json_record_is_one_object);

@@ -24,6 +24,7 @@ struct engine {
     atomic_bool is_unwatched;
     atomic_uint_fast64_t calls[ENGINE_CALLS], errors[ENGINE_CALLS];
     int64_t limit_ms[ENGINE_CALLS]; /* of a whole call; set at open, tests shorten them */
+    int64_t exit_ms;                /* part of a removal: see docker.c */
 };
 
 struct docker_request {

@@ -114,7 +114,7 @@ struct engine_ops {
     int (*inspect)(struct engine *e, const char *id, struct engine_state *ret, struct err *err);
     /* MUST. Waits until it is not running; ERR_TIMEOUT after `ms`. A cut answer is ERR_PEER. */
     int (*wait)(struct engine *e, const char *id, int64_t ms, int *ret_exit, struct err *err);
-    /* MUST. Kills and removes; done too when it is gone. Shut its stream down before. */
+    /* MUST. Kills and removes; done too when it is gone. Shut its stream down just before. */
     int (*destroy)(struct engine *e, const char *id, struct err *err);
     /* MUST. Containers that carry our instance label, of any instance. Caller frees the array. */
     int (*list)(struct engine *e, struct engine_container **ret, size_t *ret_n, struct err *err);

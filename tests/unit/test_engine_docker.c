@@ -567,43 +567,97 @@ END_TEST
 
 /* ---- destroy ---- */
 
+#define DEAD  {.expect = WAIT, .status = 200, .body = "{\"StatusCode\":0}"}
+#define HANGS {.expect = WAIT, .after = FAKE_HANG}
+#define GONE  {.expect = REMOVE, .raw = "HTTP/1.1 204 N\r\n\r\n"}
+
 static const struct destroy_case {
-    struct fake_step step;
+    struct fake_step steps[2];
     int rc;
     enum err_kind kind;
     bool is_error; /* counted */
 } destroy_cases[] = {
-    {{.raw = "HTTP/1.1 204 N\r\n\r\n"},                                                          0,  ERR_NONE,    false},
-    {{.status = 200, .body = "[{\"Id\":\"podman\"}]"},                                           0,  ERR_NONE,    false},
-    {{.status = 404, .body = "{\"message\":\"No such container: x\"}"},                          0,  ERR_NONE,    false},
-    {{.status = 409, .body = "{\"message\":\"removal of container x is already in progress\"}"},
-     0,                                                                                              ERR_NONE,
-     true                                                                                                              },
-    {{.status = 409, .body = "{\"message\":\"something else\"}"},                                -1, ERR_BUSY,    true },
-    {{.status = 500, .body = "{\"message\":\"device or resource busy\"}"},                       -1, ERR_BUSY,    true },
-    {{.status = 500, .body = "text"},                                                            -1, ERR_BUSY,    true },
-    {{.status = 503, .body = ""},                                                                -1, ERR_BUSY,    true },
-    {{.status = 400, .body = "{\"message\":\"bad parameter\"}"},                                 -1, ERR_PEER,    true },
-    {{.after = FAKE_HANG},                                                                       -1, ERR_TIMEOUT, true },
-    {{.after = FAKE_CLOSE, .times = 2},                                                          -1, ERR_PEER,    true },
+    {{DEAD, GONE},                                                                                0,  ERR_NONE,    false},
+    {{DEAD, {.expect = REMOVE, .status = 200, .body = "[{\"Id\":\"podman\"}]"}},
+     0,                                                                                               ERR_NONE,
+     false                                                                                                              },
+    {{DEAD, {.expect = REMOVE, .status = 404, .body = "{\"message\":\"No such container: x\"}"}},
+     0,                                                                                               ERR_NONE,
+     false                                                                                                              },
+    {{DEAD,
+      {.expect = REMOVE,
+       .status = 409,
+       .body = "{\"message\":\"removal of container x is already in progress\"}"}},
+     0,                                                                                               ERR_NONE,
+     true                                                                                                               },
+    {{DEAD, {.expect = REMOVE, .status = 409, .body = "{\"message\":\"something else\"}"}},
+     -1,
+     ERR_BUSY,                                                                                                     true },
+    {{DEAD, {.expect = REMOVE, .status = 500, .body = "{\"message\":\"directory not empty\"}"}},
+     -1,
+     ERR_BUSY,                                                                                                     true },
+    {{DEAD, {.expect = REMOVE, .status = 500, .body = "text"}},                                   -1, ERR_BUSY,    true },
+    {{DEAD, {.expect = REMOVE, .status = 503, .body = ""}},                                       -1, ERR_BUSY,    true },
+    {{DEAD, {.expect = REMOVE, .status = 400, .body = "{\"message\":\"bad parameter\"}"}},
+     -1,
+     ERR_PEER,                                                                                                     true },
+    {{DEAD, {.expect = REMOVE, .after = FAKE_HANG}},                                              -1, ERR_TIMEOUT, true },
+    {{DEAD, {.expect = REMOVE, .after = FAKE_CLOSE, .times = 2}},                                 -1, ERR_PEER,    true },
+    /* Whatever comes of the wait, it is removed. */
+    {{HANGS, GONE},                                                                               0,  ERR_NONE,    false},
+    {{{.expect = WAIT, .status = 200, .body = ""}, GONE},                                         0,  ERR_NONE,    false},
+    {{{.expect = WAIT, .status = 500, .body = "no"}, GONE},                                       0,  ERR_NONE,    false},
+    {{{.expect = WAIT, .after = FAKE_CLOSE, .times = 2}, GONE},                                   0,  ERR_NONE,    false},
 };
 
 START_TEST(destroys_or_says_whether_to_try_again)
 {
     const struct destroy_case *c = &destroy_cases[_i];
-    struct fake_step step = c->step;
-    struct pair p;
+    struct pair p = begin(c->steps, ARRAY_LEN(c->steps));
     struct err err = {0};
 
-    step.expect = REMOVE;
-    p = begin(&step, 1);
     if (c->kind == ERR_TIMEOUT)
         shorten(p, ENGINE_REMOVE);
+    if (c->steps[0].after == FAKE_HANG) {
+        ck_assert_int_eq(docker_ops.ping(p.e, NULL), 0);
+        p.e->exit_ms = SHORT_MS;
+    }
     ck_assert_int_eq(docker_ops.destroy(p.e, ID, &err), c->rc);
     ck_assert_int_eq(err.kind, c->kind);
     ck_assert(fake_is_done(p.f));
     ck_assert_uint_eq(calls_of(p.e, ENGINE_REMOVE, false), 1);
     ck_assert_uint_eq(calls_of(p.e, ENGINE_REMOVE, true), c->is_error);
+    end(p);
+}
+END_TEST
+
+START_TEST(a_container_that_is_gone_needs_no_removal)
+{
+    static const struct fake_step step = {
+        .expect = WAIT, .status = 404, .body = "{\"message\":\"No such container: x\"}"};
+    struct pair p = begin(&step, 1);
+
+    ck_assert_int_eq(docker_ops.destroy(p.e, ID, NULL), 0);
+    ck_assert(fake_is_done(p.f));
+    ck_assert_uint_eq(calls_of(p.e, ENGINE_REMOVE, false), 0);
+    end(p);
+}
+END_TEST
+
+START_TEST(the_wait_for_an_exit_is_part_of_the_time_of_a_removal)
+{
+    static const struct fake_step step = {.after = FAKE_HANG, .times = -1};
+    struct pair p = begin(&step, 1);
+    struct err err = {0};
+    int64_t began = clock_ms();
+
+    atomic_store(&p.e->api, 41);
+    p.e->exit_ms = 3 * SHORT_MS;
+    p.e->limit_ms[ENGINE_REMOVE] = 4 * SHORT_MS;
+    ck_assert_int_eq(docker_ops.destroy(p.e, ID, &err), -1);
+    ck_assert_int_eq(err.kind, ERR_TIMEOUT);
+    ck_assert_int_ge(clock_ms() - began, 4 * SHORT_MS);
+    ck_assert_int_lt(clock_ms() - began, 4 * SHORT_MS + SPARE_MS);
     end(p);
 }
 END_TEST
@@ -798,6 +852,7 @@ START_TEST(an_engine_that_hangs_holds_no_verb_longer_than_its_limit)
 
     for (int i = 0; i < ENGINE_CALLS; i++)
         p.e->limit_ms[i] = SHORT_MS;
+    p.e->exit_ms = SHORT_MS;
     /* Also with a version that is known from before. */
     if (_i % 2)
         atomic_store(&p.e->api, 41);
@@ -1012,6 +1067,7 @@ START_TEST(verbs_may_be_called_from_many_threads)
         {.expect = ATTACH, .raw = UPGRADED, .after = FAKE_HANG, .times = -1},
         {.expect = START, .raw = "HTTP/1.1 204 N\r\n\r\n", .times = -1},
         {.expect = STATE, .status = 200, .body = EXITED, .times = -1},
+        {.expect = WAIT, .status = 200, .body = "{\"StatusCode\":0}", .times = -1},
         {.expect = REMOVE, .raw = "HTTP/1.1 204 N\r\n\r\n", .times = -1},
     };
     struct pair p = begin(steps, ARRAY_LEN(steps));
@@ -1053,6 +1109,8 @@ static void add_tests(TCase *t)
     tcase_add_test(t, makes_no_call_with_a_spec_that_no_engine_would_take);
     tcase_add_test(t, a_park_without_facts_of_the_engine_fails);
     tcase_add_loop_test(t, destroys_or_says_whether_to_try_again, 0, ARRAY_LEN(destroy_cases));
+    tcase_add_test(t, a_container_that_is_gone_needs_no_removal);
+    tcase_add_test(t, the_wait_for_an_exit_is_part_of_the_time_of_a_removal);
     tcase_add_test(t, ids_that_are_none_reach_no_engine);
     tcase_add_loop_test(t, a_wait_knows_the_exit_code_or_that_it_does_not, 0,
                         ARRAY_LEN(wait_cases));

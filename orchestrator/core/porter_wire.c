@@ -16,7 +16,7 @@ bool porter_ask_is_valid(const struct porter_ask *a, ssize_t n)
 {
     if (n < (ssize_t)PORTER_ASK_HEAD || a->type < PORTER_LIST || a->type >= PORTER_TYPES)
         return false;
-    if (a->path_len > PATH_REL_MAX || n != (ssize_t)(PORTER_ASK_HEAD + a->path_len))
+    if (a->path_len > PATH_REL_MAX || (size_t)n != PORTER_ASK_HEAD + (size_t)a->path_len)
         return false;
     if (a->pad || a->mode & ~0777U || a->size > PORTER_BYTES_MAX || a->quota > PORTER_BYTES_MAX)
         return false;
@@ -35,7 +35,7 @@ bool porter_answer_is_valid(const struct porter_answer *a, ssize_t n, bool has_f
 {
     if (n < (ssize_t)PORTER_ANSWER_HEAD || a->type < PORTER_LIST || a->type >= PORTER_TYPES)
         return false;
-    if (a->data_len > PORTER_DATA_MAX || n != (ssize_t)(PORTER_ANSWER_HEAD + a->data_len))
+    if (a->data_len > PORTER_DATA_MAX || (size_t)n != PORTER_ANSWER_HEAD + (size_t)a->data_len)
         return false;
     if (a->fault >= PORTER_FAULTS || a->is_last > 1 || a->type == PORTER_DROP)
         return false;

@@ -76,8 +76,7 @@ static void lose(struct conn *c)
 
     c->is_lost = true;
     (void)shutdown(c->fd, SHUT_RDWR); /* whoever reads or writes now comes back */
-    TAILQ_FOREACH(q, &c->questions, link)
-    {
+    TAILQ_FOREACH (q, &c->questions, link) {
         q->is_lost = true;
         (void)pthread_cond_signal(&q->turn);
     }
@@ -163,8 +162,7 @@ static struct question *find(struct conn *c, uint64_t seq)
 {
     struct question *q;
 
-    TAILQ_FOREACH(q, &c->questions, link)
-    {
+    TAILQ_FOREACH (q, &c->questions, link) {
         if (q->ask.seq == seq)
             return q;
     }

@@ -1,5 +1,3 @@
-#include "unit.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -19,9 +17,8 @@
 #include "base/str.h"
 #include "core/porter.h"
 #include "core/porter_state.h"
-
-/* Shared with test_workspace.c; the Makefile builds one file per program. */
-#include "porter_rig.c"
+#include "porter_rig.h"
+#include "unit.h"
 
 enum { OWNER = 4242 };
 
@@ -322,35 +319,33 @@ START_TEST(a_walk_leaves_paths_that_are_too_long_out)
 }
 END_TEST
 
+/* 0: the owner sees all but what is closed to him. */
+static int walk_as_owner(const void *arg)
+{
+    const struct rig *r = arg;
+    char *told;
+
+    if (is_root() && setuid(OWNER) < 0)
+        return 2;
+    told = walk_all(r->dir, NULL);
+    return told && strcmp(told, "closed/ shown") == 0 ? 0 : 1;
+}
+
 START_TEST(a_directory_that_cannot_be_read_is_empty_for_the_walk)
 {
     char path[200];
-    struct err err = {0};
     struct rig r;
-    pid_t pid;
-    int status;
 
     rig_init(&r, OWNER);
     rig_mkdir(&r, "closed");
     rig_write(&r, "closed/file", "");
     rig_write(&r, "secret", "");
     rig_write(&r, "shown", "");
-    (void)snprintf(path, sizeof(path), "%s/closed", r.dir);
-    ck_assert_int_eq(chmod(path, 0), 0);
     (void)snprintf(path, sizeof(path), "%s/secret", r.dir);
     ck_assert_int_eq(chmod(path, 0), 0);
-    pid = fork();
-    if (pid == 0) {
-        char *told;
-
-        if (is_root() && setuid(OWNER) < 0)
-            _exit(2);
-        told = walk_all(r.dir, &err);
-        _exit(told && strcmp(told, "closed/ shown") == 0 ? 0 : 1);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(status, 0);
     (void)snprintf(path, sizeof(path), "%s/closed", r.dir);
+    ck_assert_int_eq(chmod(path, 0), 0);
+    ck_assert_int_eq(rig_in_child(walk_as_owner, &r), 0);
     ck_assert_int_eq(chmod(path, 0700), 0);
     rig_done(&r);
 }
@@ -377,29 +372,28 @@ START_TEST(a_walk_ends_at_the_limit)
 }
 END_TEST
 
+static int walk_without_descriptors(const void *arg)
+{
+    const struct rig *r = arg;
+    struct rlimit limit = {0};
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    struct err err = {0};
+
+    (void)close(next);
+    limit.rlim_cur = limit.rlim_max = (rlim_t)next + 3; /* the top, and one below */
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || walk_all(r->dir, &err))
+        return 1;
+    return err.sys == EMFILE ? 0 : 2;
+}
+
 START_TEST(a_walk_without_descriptors_fails_and_says_so)
 {
-    struct err err = {0};
     struct rig r;
-    pid_t pid;
-    int status;
 
     rig_init(&r, OWNER);
     rig_mkdir(&r, "a");
     rig_mkdir(&r, "a/b");
-    pid = fork();
-    if (pid == 0) {
-        struct rlimit limit = {0};
-        int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-        limit.rlim_cur = limit.rlim_max = (rlim_t)next + 3; /* the top, and one below */
-        (void)close(next);
-        if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || walk_all(r.dir, &err))
-            _exit(1);
-        _exit(err.sys == EMFILE ? 0 : 2);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(rig_in_child(walk_without_descriptors, &r), 0);
     rig_done(&r);
 }
 END_TEST
@@ -696,7 +690,7 @@ START_TEST(as_root_it_becomes_the_owner_and_nothing_more)
         return;
     }
     rig_init(&r, owner);
-    rig_start(&r, r.dir, RIG_RUN);
+    rig_start(&r, r.dir, RIG_CONFINED);
     settle(&r);
     (void)snprintf(ids, sizeof(ids), "%d\t%d\t%d\t%d", (int)owner, (int)owner, (int)owner,
                    (int)owner);
@@ -726,7 +720,7 @@ START_TEST(as_a_user_it_gives_up_what_it_can)
     struct rig r;
 
     rig_init(&r, 4243);
-    rig_start(&r, r.dir, is_root() ? RIG_USER_4243 : RIG_RUN);
+    rig_start(&r, r.dir, RIG_USER_4243);
     settle(&r);
     expect_status(r.pid, "CapEff:", "0000000000000000");
     expect_status(r.pid, "CapPrm:", "0000000000000000");
@@ -761,34 +755,40 @@ static const struct {
     {"who cannot act as the owner makes no directory",            CAP_SETUID,     true,  ERR_INTERNAL},
 };
 
+/* A porter whose front is gone at once, without `cap` (-1: with all of them). */
+struct brief_porter {
+    const char *dir;
+    int cap;
+};
+
+static int run_briefly(const void *arg)
+{
+    const struct brief_porter *b = arg;
+    struct err err = {0};
+    int pair[2];
+
+    log_init("test", LOG_ERROR, LOG_TEXT, open("/dev/null", O_WRONLY | O_CLOEXEC));
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
+        shutdown(pair[0], SHUT_WR) < 0 || (b->cap >= 0 && drop_capability(b->cap) < 0))
+        return 99;
+    (void)!porter_run(b->dir, pair[1], &err);
+    return (int)err.kind;
+}
+
 START_TEST(root_may_be_less_than_root)
 {
+    auto_free char *dir = NULL;
     struct rig r;
-    pid_t pid;
-    int status;
 
     if (!is_root()) {
         (void)puts("skipped: needs root");
         return;
     }
     rig_init(&r, OWNER);
-    pid = fork();
-    if (pid == 0) {
-        auto_free char *dir = xasprintf("%s%s", r.dir, lacks[_i].is_missing ? "/new" : "");
-        struct err err = {0};
-        int pair[2];
-
-        log_init("test", LOG_ERROR, LOG_TEXT, 2);
-        if (drop_capability(lacks[_i].cap) < 0 ||
-            socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
-            shutdown(pair[0], SHUT_WR) < 0)
-            _exit(99);
-        (void)!porter_run(dir, pair[1], &err);
-        _exit((int)err.kind);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == lacks[_i].kind, "%s: %d",
-                  lacks[_i].what, status);
+    dir = xasprintf("%s%s", r.dir, lacks[_i].is_missing ? "/new" : "");
+    ck_assert_msg(rig_in_child(run_briefly, &(struct brief_porter){dir, lacks[_i].cap}) ==
+                      lacks[_i].kind,
+                  "%s", lacks[_i].what);
     rig_done(&r);
 }
 END_TEST
@@ -799,7 +799,7 @@ START_TEST(a_closed_directory_is_no_workspace_for_a_user)
 
     rig_init(&r, 4243);
     ck_assert_int_eq(chmod(r.dir, 0), 0);
-    rig_start(&r, r.dir, is_root() ? RIG_USER_4243 : RIG_RUN);
+    rig_start(&r, r.dir, RIG_USER_4243);
     ck_assert_int_eq(rig_wait(&r), ERR_INTERNAL);
     rig_done(&r);
 }
@@ -814,32 +814,27 @@ static int try_many_files(void)
     return 0;
 }
 
-/* Runs `try` behind porter_confine in a process of its own; its exit status. */
-static int confined(int (*try)(void), uid_t owner)
+/* Somebody who tries something behind porter_confine. */
+struct attempt {
+    const char *dir;
+    int (*try)(void);
+};
+
+static int try_confined(const void *arg)
 {
-    struct rig r;
-    pid_t pid;
-    int status;
+    const struct attempt *a = arg;
+    struct rlimit limit;
+    int fd, dir_fd;
 
-    rig_init(&r, owner);
-    pid = fork();
-    if (pid == 0) {
-        struct rlimit limit;
-        int fd, dir_fd;
-
-        /* A soft limit as low as some systems set it. */
-        (void)getrlimit(RLIMIT_NOFILE, &limit);
-        limit.rlim_cur = 256;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || porter_open_dir(r.dir, &dir_fd, NULL) < 0 ||
-            porter_confine(dir_fd, fd, NULL) < 0)
-            _exit(99);
-        _exit(try());
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    rig_done(&r);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    /* A soft limit as low as some systems set it. */
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = 256;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || porter_open_dir(a->dir, &dir_fd, NULL) < 0 ||
+        porter_confine(dir_fd, fd, NULL) < 0)
+        return 99;
+    return a->try();
 }
 
 static int try_socket(void)
@@ -900,11 +895,15 @@ static int (*const tries[])(void) = {
 
 START_TEST(confined_it_can_do_nothing_else)
 {
+    struct rig r;
+
     if (tries[_i] == try_outside && !is_root()) {
         (void)puts("skipped: needs root");
         return;
     }
-    ck_assert_int_eq(confined(tries[_i], OWNER), 0);
+    rig_init(&r, OWNER);
+    ck_assert_int_eq(rig_in_child(try_confined, &(struct attempt){r.dir, tries[_i]}), 0);
+    rig_done(&r);
 }
 END_TEST
 
@@ -916,8 +915,7 @@ START_TEST(a_missing_directory_is_made_for_the_owner_of_its_parent)
 
     rig_init(&r, OWNER);
     (void)snprintf(dir, sizeof(dir), "%s/new//./deeper/ws/", r.dir);
-    rig_start(&r, dir, RIG_RUN);
-    settle(&r);
+    ck_assert_int_eq(rig_in_child(run_briefly, &(struct brief_porter){dir, -1}), ERR_NONE);
     ck_assert_int_eq(stat(dir, &st), 0);
     ck_assert(S_ISDIR(st.st_mode));
     ck_assert_uint_eq(st.st_mode & 0777, 0755);
@@ -956,8 +954,7 @@ START_TEST(directories_that_cannot_be_are_refused)
     (void)str_copy(dir, bad_dirs[_i].dir, sizeof(dir));
     if (str_starts(bad_dirs[_i].dir, "%s"))
         (void)snprintf(dir, sizeof(dir), "%s%s", r.dir, bad_dirs[_i].dir + 2);
-    rig_start(&r, dir, RIG_RUN);
-    ck_assert_int_eq(rig_wait(&r), bad_dirs[_i].kind);
+    ck_assert_int_eq(rig_in_child(run_briefly, &(struct brief_porter){dir, -1}), bad_dirs[_i].kind);
     rig_done(&r);
 }
 END_TEST
@@ -972,8 +969,7 @@ START_TEST(a_link_on_the_way_to_a_missing_directory_is_the_operators)
     rig_mkdir(&r, "real");
     rig_link(&r, "real", "link");
     (void)snprintf(dir, sizeof(dir), "%s/link/ws", r.dir);
-    rig_start(&r, dir, RIG_RUN);
-    settle(&r);
+    ck_assert_int_eq(rig_in_child(run_briefly, &(struct brief_porter){dir, -1}), ERR_NONE);
     (void)snprintf(real, sizeof(real), "%s/real/ws", r.dir);
     ck_assert_int_eq(lstat(real, &st), 0);
     rig_done(&r);
@@ -992,12 +988,7 @@ START_TEST(leftovers_are_swept_unless_somebody_writes_them)
     rig_write(&r, mine, "left by a crash");
     rig_write(&r, other, "being written");
     rig_write(&r, ".oneshot-notes", "the user's");
-    (void)snprintf(path, sizeof(path), "%s/%s", r.dir, mine);
-    if (is_root())
-        ck_assert_int_eq(chown(path, OWNER, OWNER), 0);
     (void)snprintf(path, sizeof(path), "%s/%s", r.dir, other);
-    if (is_root())
-        ck_assert_int_eq(chown(path, OWNER, OWNER), 0);
     fd = open(path, O_RDWR | O_CLOEXEC);
     ck_assert_int_eq(flock(fd, LOCK_EX), 0);
     rig_start(&r, r.dir, RIG_RUN);
@@ -1054,7 +1045,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_walk_without_descriptors_fails_and_says_so);
     tcase_add_test(t, a_walk_of_what_is_no_directory_fails);
     tcase_add_test(t, times_outside_the_range_are_clamped);
-    tcase_add_loop_test(t, ends_when_the_front_is_gone, RIG_RUN, RIG_USER_4243 + 1);
+    tcase_add_loop_test(t, ends_when_the_front_is_gone, RIG_RUN, RIG_CONFINED + 1);
     tcase_add_loop_test(t, a_hostile_front_ends_it, 0, ARRAY_LEN(asks));
     tcase_add_test(t, a_descriptor_from_the_front_is_closed);
     tcase_add_test(t, a_long_list_does_not_hold_a_question_up);

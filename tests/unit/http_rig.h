@@ -247,12 +247,17 @@ RIG struct rig_reply rig_once(const struct http_server *s, const char *request)
         }                                                                     \
     } while (0)
 
-/* Sanitizers keep freed memory and shadow it: there memory is not measured. */
+/* Sanitizers and valgrind keep and shadow freed memory, and take their time. */
+RIG bool rig_measures(void)
+{
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RIG_MEASURES 0
+    return false;
 #else
-#define RIG_MEASURES 1
+    const char *preload = getenv("LD_PRELOAD");
+
+    return !preload || !strstr(preload, "vgpreload");
 #endif
+}
 
 /* A figure of /proc/self/FILE in KiB. */
 RIG long rig_kib(const char *file, const char *key)

@@ -177,8 +177,8 @@ static void waiting(struct http_exchange *x, void *app)
     (void)app;
     http_on_complete(x, note, &one);
     http_on_complete(x, note, &two);
-    atomic_store(&pulled, 77);
     ck_assert(!http_client_is_gone(x));
+    atomic_store(&pulled, 77);
     ck_assert_int_eq(poll(&p, 1, RIG_WAIT_MS), 1);
     ck_assert(http_client_is_gone(x));
     rig_reply(x, 200, "nobody reads this");
@@ -367,22 +367,21 @@ static void read_event(int fd, const char *want)
     buf_done(&line);
 }
 
-/* The head and each event must be with the client before the next event is made. */
-START_TEST(events_arrive_one_by_one)
+/* One stream of events; `*best_head` and `*best_event` get the shortest waits in ms. */
+static void follow_events(int fd, int64_t *best_head, int64_t *best_event)
 {
-    int fd = rig_dial(server);
+    int64_t asked = clock_ms();
     struct rig_reply r;
     struct buf rest;
-    int64_t asked;
 
     atomic_store(&pulled, 0);
     atomic_store(&go_on, 0);
-    asked = clock_ms();
     rig_say(fd, "GET /events HTTP/1.1\r\n" H "\r\n");
     r = rig_read(fd, false);
+    *best_head = clock_ms() - asked < *best_head ? clock_ms() - asked : *best_head;
     ck_assert_int_eq(r.status, 200);
     ck_assert_str_eq(rig_header(&r, "Content-Type"), "text/event-stream");
-    ck_assert_int_lt(clock_ms() - asked, 150); /* corked, it would wait for 200 ms */
+    rig_done(&r);
     for (unsigned i = 0; i < 3; i++) {
         char want[32];
 
@@ -390,16 +389,39 @@ START_TEST(events_arrive_one_by_one)
         asked = clock_ms();
         atomic_store(&go_on, i + 1);
         read_event(fd, want);
-        ck_assert_int_lt(clock_ms() - asked, 35); /* Nagle would wait for 40 ms */
+        *best_event = clock_ms() - asked < *best_event ? clock_ms() - asked : *best_event;
     }
     read_event(fd, "data: [DONE]\n");
     buf_init(&rest, 64);
     ck_assert(rig_line(fd, &rest) && rig_line(fd, &rest));
     ck_assert_str_eq(buf_get(&rest), "0\r\n\r\n");
-    RIG_UNTIL(atomic_load(&completed) == 1);
-    rig_done(&r);
     buf_done(&rest);
-    r = get(fd, "/empty-stream");
+}
+
+/*
+ * The head and each event must be with the client before the next event is made. Corked, the head
+ * would wait for 200 ms; held by Nagle, an event for 40 ms, each time.
+ */
+START_TEST(events_arrive_one_by_one)
+{
+    int64_t best_head = INT64_MAX, best_event = INT64_MAX;
+    int fd = rig_dial(server);
+
+    for (unsigned i = 1; i <= 3; i++) {
+        follow_events(fd, &best_head, &best_event);
+        RIG_UNTIL(atomic_load(&completed) == i);
+    }
+    ck_assert_int_lt(best_head, 150);
+    ck_assert_int_lt(best_event, 35);
+    close(fd);
+}
+END_TEST
+
+START_TEST(streams_may_be_empty_and_must_not_be_wild)
+{
+    int fd = rig_dial(server);
+    struct rig_reply r = get(fd, "/empty-stream");
+
     ck_assert(r.is_whole);
     ck_assert_uint_eq(r.body.len, 0);
     rig_done(&r);
@@ -499,7 +521,7 @@ START_TEST(a_small_exchange_on_a_kept_connection_is_quick)
     qsort(took, ROUNDS, sizeof(*took), by_value);
     printf("http_answer: JSON POST on a kept connection: p50 %lld us, p99 %lld us\n",
            (long long)took[ROUNDS / 2], (long long)took[ROUNDS * 99 / 100]);
-    ck_assert_int_lt(took[ROUNDS / 2], RIG_MEASURES ? 2000 : 20000);
+    ck_assert_int_lt(took[ROUNDS / 2], rig_measures() ? 2000 : 20000);
     close(fd);
 }
 END_TEST
@@ -556,6 +578,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, connection_close_is_honoured);
     tcase_add_test(t, a_handler_that_errs_still_gives_one_reply);
     tcase_add_test(t, events_arrive_one_by_one);
+    tcase_add_test(t, streams_may_be_empty_and_must_not_be_wild);
     tcase_add_test(t, a_stream_ends_when_its_client_goes);
     tcase_add_test(t, a_handler_sees_its_client_go_and_completes_once_in_reverse);
     tcase_add_test(t, the_client_is_named_and_the_arrival_is_timed);

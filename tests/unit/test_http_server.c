@@ -295,6 +295,7 @@ START_TEST(a_stop_closes_idle_connections_and_waits_for_handlers)
     int64_t began;
 
     ask(idle, GET("/hello"), 200);
+    RIG_UNTIL(http_server_busy(stopped.server) == 0);
     rig_say(busy, GET("/held"));
     late = rig_dial(stopped.server);
     rig_say(late, "POST /json HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n");

@@ -204,17 +204,21 @@ static void leave_line(struct pool *p, struct waiter *w)
     free(w);
 }
 
-/* A new member serves the first in line, or is parked. */
+/*
+ * A new member serves the first in line, or is parked. The line may be that of another pool: the
+ * successor of one that was replaced while this member was on its way.
+ */
 static void offer(struct keeper *k, struct member *m)
 {
-    struct waiter *w = TAILQ_FIRST(&m->pool->waiting);
+    struct pool *line = pools_line(&k->pools, m->pool->policy->key);
+    struct waiter *w = line ? TAILQ_FIRST(&line->waiting) : NULL;
 
     member_move(m, MEMBER_PARKED, k->now_ms);
     if (!w)
         return;
-    m->pool->misses++;
+    line->misses++;
     hand_over(k, m, w, false);
-    leave_line(m->pool, w);
+    leave_line(line, w);
 }
 
 enum peeked { PEEK_WAIT, PEEK_READY, PEEK_BAD };

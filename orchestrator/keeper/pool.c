@@ -87,6 +87,20 @@ struct pool *pools_find(const struct pools *ps, uint64_t key)
     return newest;
 }
 
+struct pool *pools_line(const struct pools *ps, uint64_t key)
+{
+    struct pool *p, *best = NULL;
+
+    TAILQ_FOREACH (p, &ps->list, link) {
+        const struct waiter *w = TAILQ_FIRST(&p->waiting);
+
+        if (w && p->policy->key == key &&
+            (!best || w->asked_us < TAILQ_FIRST(&best->waiting)->asked_us))
+            best = p;
+    }
+    return best;
+}
+
 uint64_t pool_cost(const struct pool *p)
 {
     if (p->footprint)
@@ -163,10 +177,10 @@ unsigned pool_deficit(const struct pool *p)
     /* The first member of a pool is measured alone; the others follow with the right limit. */
     if (!p->footprint && want > 1)
         want = 1;
-    if (p->waiting_n > want)
+    want = want > p->holds ? want - p->holds : 0;
+    /* Who stands in line is not held back. */
+    if (want < p->waiting_n)
         want = p->waiting_n;
-    else if (p->holds)
-        want = want > p->holds ? want - p->holds : 0;
     return want > have ? want - have : 0;
 }
 

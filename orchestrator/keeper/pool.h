@@ -64,6 +64,9 @@ void pool_free(struct pools *ps, struct pool *p);
 /* The pool that serves a TAKE for the policy `key` now, or NULL. */
 struct pool *pools_find(const struct pools *ps, uint64_t key);
 
+/* The pool of the policy `key` in whose line somebody waits longest; NULL when nobody does. */
+struct pool *pools_line(const struct pools *ps, uint64_t key);
+
 /* Bytes that one parked member of `p` costs: measured, or a guess from what it warms. */
 uint64_t pool_cost(const struct pool *p);
 
@@ -82,7 +85,7 @@ struct member *pools_surplus(const struct pools *ps, int64_t now_ms,
 
 struct member *member_new(struct pools *ps, struct pool *p, int64_t now_ms);
 void member_move(struct member *m, enum member_state to, int64_t now_ms);
-void member_free(struct pools *ps, struct member *m); /* out of REMOVING or STARTING only */
+void member_free(struct pools *ps, struct member *m); /* out of REMOVING only */
 struct member *member_find(const struct pools *ps, uint64_t id);
 
 /* Starts and ends the time in which a running member holds its refill back. */

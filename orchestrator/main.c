@@ -28,6 +28,7 @@ static const struct command commands[] = {
     {"_keeper",  cmd_keeper,  NULL                                                },
     {"_front",   cmd_front,   NULL                                                },
     {"_porter",  cmd_porter,  NULL                                                },
+    {"_health",   cmd_health,  NULL                                                },
 };
 
 static void print_help(FILE *to)

@@ -15,6 +15,7 @@ int cmd_history(int argc, char **argv);
 int cmd_keeper(int argc, char **argv);
 int cmd_front(int argc, char **argv);
 int cmd_porter(int argc, char **argv);
+int cmd_health(int argc, char **argv);
 
 enum {
     EXIT_USAGE = 2,       /* wrong arguments or configuration */

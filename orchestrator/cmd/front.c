@@ -22,6 +22,7 @@
 #include "cmd/place.h"
 #include "dialects/app.h"
 #include "dialects/dialects.h"
+#include "http/server.h"
 
 enum { WORKSPACES_MAX = 16, DRAIN_STEP_MS = 20 };
 
@@ -106,6 +107,7 @@ static int open_core(struct front *f, struct err *err)
     f->app.metrics = metrics_new();
     core_observe(f->app.core, metrics_observe, f->app.metrics);
     core_observe(f->app.core, store_observe, f->app.store);
+    metrics_add(f->app.metrics, store_metrics, f->app.store);
     return 0;
 }
 
@@ -265,9 +267,7 @@ int cmd_front(int argc, char **argv)
 {
     static struct front f;
     const char *config = NULL;
-    const struct arg table[] = {
-        {"--config", NULL, "FILE", &config, "settings"}
-    };
+    const struct arg table[] = {ARG_VALUE("--config", NULL, "FILE", &config, "settings")};
     struct err err = {0};
 
     if (args_read(argc, argv, table, ARRAY_LEN(table), "_front") < 0)

@@ -171,7 +171,7 @@ static void load_profile(struct yaml *y, const struct yaml_node *root, const cha
         *p->seccomp == '/' ? xstrdup(p->seccomp) : xasprintf("%s/%s", dir, p->seccomp);
     struct err e = {0};
 
-    if (seccomp_load(path, &p->seccomp_json, &e) < 0)
+    if (seccomp_profile_load(path, &p->seccomp_json, &e) < 0)
         (void)yaml_fault(y, yaml_near(root, "isolation.seccomp"), "isolation.seccomp", "%s: %s",
                          p->seccomp, e.msg);
 }

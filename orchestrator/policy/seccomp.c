@@ -88,7 +88,7 @@ int seccomp_parse(const char *text, size_t n, char **ret_json, struct err *err)
     return *ret_json ? 0 : err_set(err, ERR_INTERNAL, "no memory to print it");
 }
 
-int seccomp_load(const char *path, char **ret_json, struct err *err)
+int seccomp_profile_load(const char *path, char **ret_json, struct err *err)
 {
     auto_free char *text = NULL;
     size_t n;

@@ -11,7 +11,7 @@
  * (never allowed, and never killed: a library that tries a new call must be able to go on), it
  * names its architectures, and no key stands twice (parsers disagree which one counts).
  */
-int seccomp_load(const char *path, char **ret_json, struct err *err) MUST_CHECK;
+int seccomp_profile_load(const char *path, char **ret_json, struct err *err) MUST_CHECK;
 
 /* The same for a text with a NUL at text[n]. */
 int seccomp_parse(const char *text, size_t n, char **ret_json, struct err *err) MUST_CHECK;

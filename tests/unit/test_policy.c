@@ -862,7 +862,7 @@ START_TEST(the_shipped_profile_keeps_its_numbers)
     auto_free char *json = NULL;
 
     ck_assert_int_eq(seccomp_parse("{\0}", 3, &json, NULL), -1);
-    ck_assert_int_eq(seccomp_load("policies/seccomp-python.json", &json, NULL), 0);
+    ck_assert_int_eq(seccomp_profile_load("policies/seccomp-python.json", &json, NULL), 0);
     ck_assert_ptr_null(strpbrk(json, " \n\t"));
     ck_assert_ptr_nonnull(strstr(json, "\"value\":2114060288,"));
     ck_assert_ptr_nonnull(strstr(json, "\"value\":4294967295,"));

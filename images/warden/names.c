@@ -78,25 +78,38 @@ bool name_path_is_ok(const char *path, size_t n)
     }
 }
 
-size_t name_escape(char *out, size_t cap, const char *name, size_t n)
+/* What stands for the character of `len` bytes at `s`, or for the byte there when `len` is 0. */
+static size_t escape_one(char out[4], const unsigned char *s, size_t len)
 {
     static const char hex[] = "0123456789abcdef";
+
+    if (len == 0) {
+        out[0] = '\\';
+        out[1] = 'x';
+        out[2] = hex[s[0] >> 4];
+        out[3] = hex[s[0] & 15];
+        return 4;
+    }
+    memcpy(out, s, len);
+    if (s[0] != '\\')
+        return len;
+    out[1] = '\\';
+    return 2;
+}
+
+size_t name_escape(char *out, size_t cap, const char *name, size_t n)
+{
     const unsigned char *s = (const unsigned char *)name;
     size_t out_len = 0, i = 0;
 
     while (i < n) {
         size_t len = good_len(s + i, n - i);
-        char text[4] = {'\\', 'x', hex[s[i] >> 4], hex[s[i] & 15]};
-        const char *from = len && s[i] != '\\' ? name + i : text;
-        size_t add = len ? len : sizeof(text);
+        char text[4] = {0};
+        size_t add = escape_one(text, s + i, len);
 
-        if (len && s[i] == '\\') {
-            text[1] = '\\';
-            add = 2;
-        }
         if (out_len + add > cap)
             break;
-        memcpy(out + out_len, from, add);
+        memcpy(out + out_len, text, add);
         out_len += add;
         i += len ? len : 1;
     }

@@ -13,11 +13,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* The warden is no library. NOLINTBEGIN(bugprone-suspicious-include) */
 #include "../../images/warden/gather.c"
 #include "../../images/warden/intake.c"
 #include "../../images/warden/known.c"
 #include "../../images/warden/names.c"
 #include "../../images/warden/queue.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 #include "frames/le.h"
 
 enum { OUT_CAP = 4 << 20, WORKER_CAP = 2 * (FRAME_HEAD + FRAME_MAX), FRAMES_MAX = 64 };

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* The warden is no library. NOLINTBEGIN(bugprone-suspicious-include) */
 #include "../../images/warden/cgroup.c"
 #include "../../images/warden/names.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 #include "base/path.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -36,6 +38,15 @@ static void read_counters(const uint8_t *data, size_t size)
     free(text);
 }
 
+static int from_hex(char c)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *at = strchr(digits, c);
+
+    must(c && at);
+    return at ? (int)(at - digits) : 0;
+}
+
 static void read_name(const char *name, size_t n)
 {
     char escaped[4 * NAME_MAX_BYTES], back[NAME_MAX_BYTES];
@@ -46,15 +57,13 @@ static void read_name(const char *name, size_t n)
         return;
     len = name_escape(escaped, sizeof(escaped), name, n);
     for (size_t i = 0; i < len; i++) {
-        unsigned value;
-
         if (escaped[i] != '\\') {
             back[m++] = escaped[i];
         } else if (escaped[i + 1] == '\\') {
             back[m++] = escaped[++i];
         } else {
-            must(sscanf(escaped + i, "\\x%2x", &value) == 1);
-            back[m++] = (char)value;
+            must(escaped[i + 1] == 'x');
+            back[m++] = (char)(from_hex(escaped[i + 2]) << 4 | from_hex(escaped[i + 3]));
             i += 3;
         }
     }

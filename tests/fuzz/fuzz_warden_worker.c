@@ -10,8 +10,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* The warden is no library. NOLINTBEGIN(bugprone-suspicious-include) */
 #include "../../images/warden/pump.c"
 #include "../../images/warden/queue.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 #include "frames/le.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+/* The warden is no library. NOLINTBEGIN(bugprone-suspicious-include) */
 #include "../../images/warden/cgroup.c"
 #include "../../images/warden/verdict.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 #include "unit.h"
 
 static const struct {

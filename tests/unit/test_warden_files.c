@@ -2,11 +2,13 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+/* The warden is no library. NOLINTBEGIN(bugprone-suspicious-include) */
 #include "../../images/warden/gather.c"
 #include "../../images/warden/intake.c"
 #include "../../images/warden/known.c"
 #include "../../images/warden/names.c"
 #include "../../images/warden/queue.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 #include "frames/le.h"
 #include "unit.h"
 
@@ -512,7 +514,7 @@ START_TEST(fills_up_a_file_that_has_become_shorter)
     ck_assert_int_eq(send_bytes(&gather, fd, 5), 0);
     ck_assert_uint_eq(out.end, 2 * FRAME_HEAD + 5);
     ck_assert_mem_eq(out_buf + FRAME_HEAD, "abc", 3);
-    ck_assert_mem_eq(out_buf + 2 * FRAME_HEAD + 3, "\0\0", 2);
+    ck_assert_mem_eq(out_buf + 2 * (size_t)FRAME_HEAD + 3, "\0\0", 2);
     (void)close(fd);
 }
 END_TEST

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 
+/* The warden is no library. NOLINTBEGIN(bugprone-suspicious-include) */
 #include "../../images/warden/cgroup.c"
 #include "../../images/warden/child.c"
 #include "../../images/warden/feed.c"
@@ -19,6 +20,7 @@
 #include "../../images/warden/pump.c"
 #include "../../images/warden/queue.c"
 #include "../../images/warden/verdict.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 #include "unit.h"
 
 enum { ANSWER_MS = 4000 };
@@ -60,8 +62,8 @@ static void be_warden(const char *script, const char *tasks)
 
         (void)snprintf(path, sizeof(path), "%s.cgroup/pids.current", dir);
         f = fopen(path, "w");
-        (void)fputs(tasks, f);
-        (void)fclose(f);
+        if (!f || fputs(tasks, f) < 0 || fclose(f))
+            exit(98);
     }
     (void)snprintf(path, sizeof(path), "%s.cgroup", dir);
     cgroup_open(&w->cgroup, path);
@@ -592,7 +594,7 @@ static const char *const useless[] = {
     "exit 0",
     "exec 3>&-; sleep 1000",
     "printf '\\377\\377\\377\\377\\377\\377\\377\\377' >&3; sleep 1000",
-    UP "exit 0",
+    (UP "exit 0"),
     "exec /nonexistent",
 };
 

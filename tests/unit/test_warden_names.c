@@ -1,4 +1,6 @@
+/* The warden is no library. NOLINTBEGIN(bugprone-suspicious-include) */
 #include "../../images/warden/names.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 #include "base/path.h"
 #include "unit.h"
 

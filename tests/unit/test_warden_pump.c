@@ -3,9 +3,11 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+/* The warden is no library. NOLINTBEGIN(bugprone-suspicious-include) */
 #include "../../images/warden/feed.c"
 #include "../../images/warden/pump.c"
 #include "../../images/warden/queue.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 #include "frames/le.h"
 #include "unit.h"
 
@@ -281,7 +283,7 @@ START_TEST(control_frames_are_passed_on_behind_earlier_output)
     put_frame(FRAME_VALUE, 0, "1", 1);
     put_frame(FRAME_CALL, 300, "{}", 2);
     pump_control(&pump, true);
-    ck_assert_uint_eq(le_get16(out.buf + 2 * FRAME_HEAD + 5 + 1 + 2), 300);
+    ck_assert_uint_eq(le_get16(out.buf + 2 * (size_t)FRAME_HEAD + 5 + 1 + 2), 300);
     ck_assert_str_eq(queued(), "43:first|45:1|47:{}");
     ck_assert(!pump.is_broken && !pump.has_more);
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import ending, job, plots, wire
+from . import ending, job, plots, rehearsal, wire
 from .warm import Warmer
 
 IDLE_S = 0.01  # so long a job may come before the imports begin
@@ -23,10 +23,11 @@ def take_settings() -> tuple[str, list[str]]:
     return work_dir, [name.strip() for name in names if name.strip()]
 
 
-def wait_a_moment(channel: wire.Wire) -> bool:
+def wait_a_moment(channel: wire.Wire, seconds: float = IDLE_S) -> bool:
+    """True as soon as a job comes."""
     import select
 
-    return bool(select.select([channel.fd], [], [], IDLE_S)[0])
+    return bool(select.select([channel.fd], [], [], seconds)[0])
 
 
 def prepare_streams() -> None:
@@ -49,8 +50,10 @@ def main() -> None:
 
     plots.prepare_environment()
     warmer = Warmer(names)
-    if names and not wait_a_moment(channel):
-        warmer.start()
+    if not wait_a_moment(channel):
+        rehearsal.run()
+        if names and not wait_a_moment(channel, 0):
+            warmer.start()
     session = program.Session(channel, work_dir)
     while True:
         try:

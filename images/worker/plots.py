@@ -7,7 +7,6 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
 
 PYPLOT = "matplotlib.pyplot"
@@ -36,31 +35,6 @@ def prepare_environment() -> None:
             os.symlink(os.path.join(FONT_CACHE, name), os.path.join(target, name))
     except OSError:
         pass  # matplotlib then makes the list itself
-
-
-def warm(checkpoint: Callable[[], None]) -> None:
-    """Imports pyplot and draws a figure into memory, so that a program's first one is cheap."""
-    import io
-
-    import matplotlib.pyplot as plt  # type: ignore[import-not-found]
-    from matplotlib.figure import Figure  # type: ignore[import-not-found]
-
-    plt.switch_backend("agg")
-    checkpoint()
-    # Not made by pyplot, so its numbers, its current figure and its settings stay untouched.
-    figure = Figure()
-    axes = figure.subplots()
-    checkpoint()
-    axes.plot([0, 1], [0, 1], label="a")
-    axes.bar([0, 1], [1, 2])
-    axes.set_title("a")
-    axes.set_xlabel("b")
-    axes.legend()
-    axes.grid(True)
-    checkpoint()
-    for _ in range(2):
-        figure.savefig(io.BytesIO(), format="png")
-        checkpoint()
 
 
 def free_name(number: int) -> tuple[int, str]:

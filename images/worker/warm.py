@@ -17,7 +17,7 @@ import gc
 import os
 import sys
 
-from . import plots
+from . import plots, rehearsal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,10 +158,10 @@ class Warmer:
 
     def take(self, name: str) -> None:
         try:
-            if name.partition(".")[0] == "matplotlib":
-                plots.warm(self.checkpoint)
-            else:
-                __import__(name)
+            __import__(name)
+            rehearse = rehearsal.LIBRARIES.get(name.partition(".")[0])
+            if rehearse is not None:
+                rehearse(self.checkpoint)
         except BaseException:
             pass  # whatever is wrong with the library, the program that imports it will see
 

@@ -6,8 +6,9 @@ import json
 import time
 from collections.abc import Callable
 
-import frames
 import pytest
+
+import frames
 from conftest import MakeBox
 
 Run = Callable[..., frames.Result]

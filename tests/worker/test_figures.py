@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import frames
 import pytest
+
+import frames
 from conftest import MakeBox
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -55,7 +56,9 @@ def test_without_the_wish_nothing_is_saved_and_nothing_said(plotting) -> None:  
 
 
 def test_closed_figures_are_not_saved(plotting) -> None:  # type: ignore[no-untyped-def]
-    code = "import matplotlib.pyplot as plt\nplt.plot([1])\nplt.savefig('mine.png')\nplt.close('all')"
+    code = (
+        "import matplotlib.pyplot as plt\nplt.plot([1])\nplt.savefig('mine.png')\nplt.close('all')"
+    )
     check(plotting(code), ["mine.png"])
 
 

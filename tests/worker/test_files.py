@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import frames
 import pytest
+
+import frames
 from conftest import MakeBox
 
 Run = Callable[..., frames.Result]
@@ -18,7 +19,9 @@ GATHER = frames.GATHER
 
 def test_inputs_are_there(run: Run) -> None:
     files = frames.entry("a.txt", b"one") + frames.entry("d/e/f.bin", bytes(range(256)) * 1000)
-    files += frames.entry("empty", b"") + frames.entry("dir", None) + frames.entry("ro", b"x", 0o444)
+    files += (
+        frames.entry("empty", b"") + frames.entry("dir", None) + frames.entry("ro", b"x", 0o444)
+    )
     code = """
 import os
 print(open('a.txt').read(), len(open('d/e/f.bin', 'rb').read()), os.path.getsize('empty'))
@@ -90,6 +93,13 @@ def test_inputs_that_do_not_fit_are_a_full_disk(make: MakeBox) -> None:
     assert result.err == "input file 'big' cannot be written: No space left on device\n"
 
 
+def test_input_past_the_file_size_limit_is_a_full_disk(make: MakeBox) -> None:
+    """The kernel's signal for it must not hurt pid 1."""
+    result = make(fsize=100_000).run("print('never')", files=frames.entry("big", b"x" * 200_000))
+    assert (result.end, result.exit_code, result.out) == ("disk", 1, "")
+    assert result.err == "input file 'big' cannot be written: File too large\n"
+
+
 # ---- outputs ----
 
 
@@ -113,7 +123,9 @@ def test_nothing_is_gathered_unless_asked_for(run: Run) -> None:
 
 
 def test_bytecode_and_directories_are_left_out(run: Run) -> None:
-    code = "import os\nos.makedirs('__pycache__')\nopen('__pycache__/x.pyc', 'w')\nos.mkdir('empty')"
+    code = (
+        "import os\nos.makedirs('__pycache__')\nopen('__pycache__/x.pyc', 'w')\nos.mkdir('empty')"
+    )
     result = run(code, flags=GATHER)
     assert (result.entries, result.omitted) == ([], [])
 
@@ -194,7 +206,9 @@ open('file', 'w').write('x'); os.link('file', 'hard')
 
 
 def test_directory_swapped_for_a_link_is_not_entered(run: Run) -> None:
-    code = "import os\nos.mkdir('d')\nopen('d/x', 'w')\nos.rename('d', 'e')\nos.symlink('/etc', 'd')"
+    code = (
+        "import os\nos.mkdir('d')\nopen('d/x', 'w')\nos.rename('d', 'e')\nos.symlink('/etc', 'd')"
+    )
     result = run(code, flags=GATHER)
     assert (list(result.files), result.omissions()) == (["e/x"], {"d": "not_regular"})
 
@@ -241,7 +255,9 @@ def test_path_that_is_too_long_is_left_out(run: Run) -> None:
 
 def test_many_files_are_cut_and_counted(make: MakeBox) -> None:
     box = make(tmpfs={"inodes": "30000"})
-    code = "import os\nfor n in range(20000): os.close(os.open(f'{n:05}', os.O_CREAT | os.O_WRONLY))"
+    code = (
+        "import os\nfor n in range(20000): os.close(os.open(f'{n:05}', os.O_CREAT | os.O_WRONLY))"
+    )
     result = box.run(code, flags=GATHER, timeout_ms=20000)
     assert len(result.files) == 100
     assert len(result.omitted) == 1001

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import frames
 import pytest
+
+import frames
 from conftest import MakeBox
 
 Run = Callable[..., frames.Result]
@@ -160,7 +161,9 @@ def test_random_numbers_differ_between_containers(make: MakeBox) -> None:
 
 def test_daemons_of_a_run_cannot_outlive_the_container(make: MakeBox) -> None:
     box = make()
-    box.start("import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(100)\ntime.sleep(100)")
+    box.start(
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(100)\ntime.sleep(100)"
+    )
     box.wait_for(frames.STARTED)
     box.stream.close()
     assert box.wait_exit() in (0, 137)

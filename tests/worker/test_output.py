@@ -6,8 +6,9 @@ import hashlib
 import time
 from collections.abc import Callable
 
-import frames
 import pytest
+
+import frames
 from box import StreamEnded
 from conftest import MakeBox
 
@@ -21,9 +22,7 @@ def test_streams_keep_their_order(run: Run) -> None:
     )
     result = run(code)
     told = [(kind, data) for kind, data in result.order if kind in (frames.STDOUT, frames.STDERR)]
-    wanted = [
-        (kind, b"%d\n" % n) for n in range(20) for kind in (frames.STDOUT, frames.STDERR)
-    ]
+    wanted = [(kind, b"%d\n" % n) for n in range(20) for kind in (frames.STDOUT, frames.STDERR)]
     assert told == wanted
 
 
@@ -124,7 +123,9 @@ FLOOD = "import os\nblock = b'x' * 65536\nwhile True: os.write(1, block)"
 
 def test_slow_reader_slows_the_program_and_loses_nothing(make: MakeBox) -> None:
     box = make()
-    box.start("import os\nfor n in range(400): os.write(1, b'%08d' % n * 4096)", output_soft=64 << 20)
+    box.start(
+        "import os\nfor n in range(400): os.write(1, b'%08d' % n * 4096)", output_soft=64 << 20
+    )
     box.wait_for(frames.STARTED)
     time.sleep(0.5)
     result = box.wait()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-import frames
 import pytest
+
+import frames
 from conftest import MakeBox
 
 Run = Callable[..., frames.Result]

@@ -7,8 +7,9 @@ import struct
 import time
 from collections.abc import Callable
 
-import frames
 import pytest
+
+import frames
 from box import StreamEnded
 from conftest import MakeBox
 
@@ -102,7 +103,9 @@ def send(kind, data=b'', flags=0, ident=0):
 
 
 def test_forged_value_and_end_concern_the_own_run_only(run: Run) -> None:
-    code = SEND + "send(0x45, b'\"mine\"')\nsend(0x62, struct.pack('<iiI', 5, 0, 0))\nprint('after')"
+    code = (
+        SEND + "send(0x45, b'\"mine\"')\nsend(0x62, struct.pack('<iiI', 5, 0, 0))\nprint('after')"
+    )
     result = run(code)
     assert (result.end, result.exit_code, result.value) == ("normal", 5, b'"mine"')
 
@@ -248,7 +251,9 @@ def test_each_run_of_a_session_has_its_own_standard_input(make: MakeBox) -> None
 def test_input_module_of_a_later_run_is_found(make: MakeBox) -> None:
     box = make()
     box.run("import sys", flags=KEEP)
-    result = box.run("import helper\nprint(helper.x)", flags=KEEP, files=frames.entry("helper.py", b"x = 1"))
+    result = box.run(
+        "import helper\nprint(helper.x)", flags=KEEP, files=frames.entry("helper.py", b"x = 1")
+    )
     assert result.out == "1\n"
 
 
@@ -262,8 +267,13 @@ def test_limit_ends_the_session(make: MakeBox) -> None:
 
 def test_forged_frames_between_runs_are_dropped(make: MakeBox) -> None:
     box = make()
-    code = SEND + "import threading, time\ndef forge():\n    time.sleep(0.2)\n    send(0x45, b'\"old\"')\n"
-    code += "    send(0x62, struct.pack('<iiI', 9, 0, 0))\n    sent.set()\nsent = threading.Event()\n"
+    code = (
+        SEND
+        + "import threading, time\ndef forge():\n    time.sleep(0.2)\n    send(0x45, b'\"old\"')\n"
+    )
+    code += (
+        "    send(0x62, struct.pack('<iiI', 9, 0, 0))\n    sent.set()\nsent = threading.Event()\n"
+    )
     code += "threading.Thread(target=forge, daemon=True).start()"
     assert box.run(code, flags=KEEP).exit_code == 0
     time.sleep(0.6)

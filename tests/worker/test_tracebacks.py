@@ -7,8 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-import frames
 import pytest
+
+import frames
 
 Run = Callable[..., frames.Result]
 
@@ -176,4 +177,6 @@ def test_last_exception_can_be_asked_for(run: Run) -> None:
 
 def test_printed_stack_ends_in_the_program(run: Run) -> None:
     result = run("import traceback\ntraceback.print_stack()")
-    assert result.err.endswith('  File "<string>", line 2, in <module>\n    traceback.print_stack()\n')
+    assert result.err.endswith(
+        '  File "<string>", line 2, in <module>\n    traceback.print_stack()\n'
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-import frames
 import pytest
+
+import frames
 from conftest import MakeBox
 
 WARM = "numpy,pandas,matplotlib"
@@ -60,7 +61,10 @@ def test_import_of_another_library_that_needs_it_goes_on(science: MakeBox, momen
 
 @pytest.mark.parametrize("moment", MOMENTS[::2])
 def test_fork_waits_for_what_is_held(science: MakeBox, moment: float) -> None:
-    code = PROBE + "import os\nif os.fork() == 0:\n    import pandas\n    print(pandas.Series([4]).sum())\n    os._exit(0)\n"
+    code = (
+        PROBE
+        + "import os\nif os.fork() == 0:\n    import pandas\n    print(pandas.Series([4]).sum())\n    os._exit(0)\n"
+    )
     result = taken(science, moment).run(code + "print(os.wait()[1])")
     assert sorted(result.out.split()) == ["0", "4"], result.err
 
@@ -131,9 +135,9 @@ print(matplotlib.get_backend().lower(), plt.get_fignums(), plt.figure().number)
 print(gc.get_freeze_count() > 100000, len(gc.get_objects()) < 20000)
 """  # fmt: skip
     result = finished(science).run(code)
-    assert result.out == (
-        "['matplotlib.pyplot', 'numpy', 'pandas']\nagg [] 1\nTrue True\n"
-    ), result.err
+    assert result.out == ("['matplotlib.pyplot', 'numpy', 'pandas']\nagg [] 1\nTrue True\n"), (
+        result.err
+    )
 
 
 def test_random_numbers_of_numpy_differ_between_containers(science: MakeBox) -> None:

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "http/state.h"
+#include "http/steps.h"
 
 enum {
     VALUE_MAX = 1024,

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "http/state.h"
+#include "http/steps.h"
 
 struct http_exchange *http_exchange_new(struct http_connection *c, struct MHD_Connection *mhd,
                                         const char *uri)

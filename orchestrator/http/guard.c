@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/utf8.h"
-#include "http/state.h"
+#include "http/steps.h"
 
 /*
  * The head of a request is what a proxy in front and this service must read alike. libmicrohttpd

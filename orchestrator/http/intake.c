@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "http/state.h"
+#include "http/steps.h"
 
 /*
  * The body as it arrives: raw into a buffer, or JSON through the sieve. A fault in it is kept for

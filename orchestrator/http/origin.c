@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "http/state.h"
+#include "http/steps.h"
 
 /*
  * A page from anywhere can make the browser of its visitor send requests to 127.0.0.1 or into a

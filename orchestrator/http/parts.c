@@ -4,7 +4,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "http/state.h"
+#include "http/steps.h"
 
 /*
  * Parts are read once, from front to back. What must be changed on the way (base64, JSON) goes

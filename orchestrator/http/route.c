@@ -1,7 +1,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "http/state.h"
+#include "http/steps.h"
 
 /* Whether `path` is what `pattern` says; each "*" takes one component, not an empty one. */
 static bool matches(const char *pattern, const char *path)

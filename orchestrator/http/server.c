@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "http/state.h"
+#include "http/steps.h"
 
 /*
  * How a request goes through libmicrohttpd, all in its connection's thread: on_uri when the first

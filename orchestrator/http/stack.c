@@ -1,7 +1,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
-#include "http/state.h"
+#include "http/steps.h"
 
 /*
  * What a handler used of its stack stays in memory for as long as the connection lives, idle or

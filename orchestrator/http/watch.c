@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "http/state.h"
+#include "http/steps.h"
 
 /*
  * libmicrohttpd's own timer starts anew with every byte. Here each connection has one absolute

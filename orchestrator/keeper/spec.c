@@ -5,16 +5,16 @@
 
 #include "base/mem.h"
 
-enum { ENV_MAX = 96, OWNED_MAX = 128, LABELS = 4, TMPFS = 2, ULIMITS = 7 };
+enum { LABELS = 4, TMPFS = 2, ULIMITS = 7 };
 
 /* Beyond the longest run: the interpreter's start and warm-up count too (design 5). */
 enum { CPU_SECONDS_SPARE = 30 };
 
 struct spec {
     struct engine_spec spec;
-    char *owned[OWNED_MAX];
+    char **owned;
     size_t owned_n;
-    struct engine_pair env[ENV_MAX];
+    struct engine_pair *env;
     struct engine_pair labels[LABELS];
     struct engine_tmpfs tmpfs[TMPFS];
     struct engine_ulimit ulimits[ULIMITS];
@@ -23,6 +23,7 @@ struct spec {
 
 static const char *own(struct spec *s, char *text)
 {
+    s->owned = xarray(s->owned, s->owned_n + 1, sizeof(*s->owned));
     s->owned[s->owned_n++] = text;
     return text;
 }
@@ -32,10 +33,17 @@ static const char *keep(struct spec *s, const char *text)
     return own(s, xstrdup(text));
 }
 
+/* The last word on a name counts: of two equal ones a program would see the first. */
 static void add_env(struct spec *s, const char *name, const char *value)
 {
-    if (s->spec.env_n < ENV_MAX)
-        s->env[s->spec.env_n++] = (struct engine_pair){name, value};
+    for (size_t i = 0; i < s->spec.env_n; i++) {
+        if (strcmp(s->env[i].name, name) == 0) {
+            s->env[i].value = value;
+            return;
+        }
+    }
+    s->env = xarray(s->env, s->spec.env_n + 1, sizeof(*s->env));
+    s->env[s->spec.env_n++] = (struct engine_pair){name, value};
 }
 
 static char *join(char *const *list)
@@ -68,7 +76,7 @@ static void fill_env(struct spec *s, const struct policy *p)
         add_env(s, threads[i], count);
     add_env(s, "ONESHOT_WORK", spec_get(s)->work_dir);
     add_env(s, "ONESHOT_WARM", own(s, join(p->warm)));
-    for (const struct policy_pair *e = p->env; e && e->name && s->owned_n + 2 < OWNED_MAX; e++)
+    for (const struct policy_pair *e = p->env; e && e->name; e++)
         add_env(s, keep(s, e->name), keep(s, e->value));
     s->spec.env = s->env;
 }
@@ -150,6 +158,8 @@ void spec_free(struct spec *s)
         return;
     for (size_t i = 0; i < s->owned_n; i++)
         free(s->owned[i]);
+    free(s->owned);
+    free(s->env);
     free(s);
 }
 

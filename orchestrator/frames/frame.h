@@ -24,8 +24,10 @@ enum frame_type {
     FRAME_CODE = 0x03,   /* the program, may come in parts */
     FRAME_ENTRY = 0x04,  /* struct entry: an input file or directory; its bytes follow as DATA */
     FRAME_DATA = 0x05,   /* bytes of the last ENTRY, exactly as many as it announced */
-    FRAME_STDIN = 0x06,  /* bytes for the program's standard input; the last part has no MORE */
-    FRAME_GO = 0x07,     /* everything is there: start, the time runs */
+    FRAME_STDIN = 0x06,  /* bytes for the program's standard input, before or behind GO; the last
+                            part has no MORE. To the worker: comes with the pipe of a later run */
+    FRAME_GO = 0x07,     /* everything is there: start, the time runs. To the worker: with MORE when
+                            it is to be kept for another run */
     FRAME_CANCEL = 0x08, /* end the run now */
     FRAME_REPLY = 0x09,  /* answer to CALL `id` */
 

@@ -16,8 +16,7 @@
  * without the right to gain privileges, to be traced, to execute or to use the network. There is
  * no way back: call it in a process of its own with one thread, which ends afterwards.
  * 0: the front is gone. -1: ERR_INVALID (`dir` is the root directory), ERR_PEER (the front broke
- * the protocol), ERR_NOTFOUND (the directory was deleted meanwhile: start another), ERR_DENIED,
- * ERR_INTERNAL.
+ * the protocol), ERR_NOTFOUND (the directory was deleted meanwhile: start another), ERR_INTERNAL.
  */
 int porter_run(const char *dir, int fd, struct err *err) MUST_CHECK;
 

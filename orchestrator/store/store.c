@@ -45,6 +45,11 @@ static struct store *store_new(const struct backend_ops *ops, const char *url, c
     return s;
 }
 
+void store_stop(struct store *s)
+{
+    writer_stop(s);
+}
+
 void store_close(struct store *s)
 {
     if (!s)

@@ -42,7 +42,13 @@ int store_open(const struct store_options *o, struct store **ret, struct err *er
 int store_open_reader(const char *url, const char *dir, struct store **ret,
                       struct err *err) MUST_CHECK;
 
-/* Writes what is queued, counts and logs what could not be written in time. NULL is fine. */
+/*
+ * Writes what is queued, counts and logs what could not be written in time. The store stays: runs
+ * that end later are counted as lost, but told by the audit log. A second call does nothing.
+ */
+void store_stop(struct store *s);
+
+/* The same, and frees it: no thread may observe or read any more. NULL is fine. */
 void store_close(struct store *s);
 
 /*

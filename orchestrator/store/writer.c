@@ -18,6 +18,7 @@ enum {
     RETRY_MAX_MS = 5000,
     TRIM_MS = 60000,
     TELL_MS = 60000,
+    LEAP_MS = 3600000, /* of the wall clock: somebody set it */
     WRITER_STACK = 256 * 1024,
 };
 
@@ -259,6 +260,15 @@ static bool is_trim_due(const struct store *s)
     return s->backend && s->size_max > 0 && s->ops->size(s->backend) > (uint64_t)s->size_max;
 }
 
+bool writer_clock_is_steady(int64_t *offset_ms, int64_t wall_ms, int64_t monotonic_ms)
+{
+    int64_t before = *offset_ms, leap;
+
+    *offset_ms = wall_ms - monotonic_ms;
+    leap = *offset_ms - before;
+    return before == 0 || (leap < LEAP_MS && leap > -LEAP_MS);
+}
+
 static void trim(struct store *s)
 {
     struct backend_bounds bounds = {.size_max = s->size_max};
@@ -267,7 +277,7 @@ static void trim(struct store *s)
 
     if (!is_trim_due(s))
         return;
-    if (s->age_ms > 0)
+    if (writer_clock_is_steady(&s->clock_offset_ms, clock_wall_ms(), clock_ms()) && s->age_ms > 0)
         bounds.oldest_ms = clock_wall_ms() - s->age_ms;
     if ((!s->backend && open_backend(s, false, &err) < 0) ||
         s->ops->trim(s->backend, &bounds, &more, &err) < 0)
@@ -341,5 +351,6 @@ void writer_stop(struct store *s)
     if (!is_over)
         interrupt(s);
     (void)pthread_join(s->thread, NULL);
+    s->has_thread = false;
     tell_dropped(s);
 }

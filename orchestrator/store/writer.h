@@ -28,7 +28,8 @@ struct store {
     bool has_thread;
     struct run_record *batch[BATCH_ROWS]; /* in the writer's hands */
     size_t batch_n;
-    int64_t trim_ms; /* next */
+    int64_t trim_ms;         /* next */
+    int64_t clock_offset_ms; /* wall clock minus monotonic one at the last trim; 0: none yet */
 
     pthread_mutex_t lock;      /* guards what follows */
     pthread_cond_t more, room; /* rows came, or the end; rows went */
@@ -45,10 +46,16 @@ struct store {
 };
 
 int writer_start(struct store *s, struct err *err) MUST_CHECK;
-void writer_stop(struct store *s);
+void writer_stop(struct store *s); /* a second call does nothing */
 
 /* Takes the row over: queues it, or drops and counts it. */
 void writer_add(struct store *s, struct run_record *r);
+
+/*
+ * Whether the wall clock went on as it should since `*offset_ms` was noted, which is noted anew.
+ * After a leap nothing is deleted for its age until the next time.
+ */
+bool writer_clock_is_steady(int64_t *offset_ms, int64_t wall_ms, int64_t monotonic_ms);
 
 /* One log record about a run, as code_log says. */
 void audit_log(enum store_code code_log, const struct run_record *r);

@@ -524,6 +524,30 @@ START_TEST(old_runs_are_deleted)
 }
 END_TEST
 
+static const struct {
+    int64_t leap_ms;
+    bool is_steady;
+} leaps[] = {
+    {0,                     true },
+    {5000,                  true },
+    {-5000,                 true },
+    {3600000,               false},
+    {-3600000,              false},
+    {10LL * 365 * 86400000, false},
+};
+
+START_TEST(a_clock_that_leaps_deletes_nothing_at_once)
+{
+    int64_t wall = 1795255200000, offset = 0;
+
+    ck_assert(writer_clock_is_steady(&offset, wall, 1000));
+    wall += 60000 + leaps[_i].leap_ms;
+    ck_assert_int_eq(writer_clock_is_steady(&offset, wall, 61000), leaps[_i].is_steady);
+    /* The second look finds it where it was left. */
+    ck_assert(writer_clock_is_steady(&offset, wall + 60000, 121000));
+}
+END_TEST
+
 static uint64_t size_on_disk(void)
 {
     static const char *const ends[] = {"", "-wal"};
@@ -628,8 +652,8 @@ START_TEST(a_dropped_run_is_told_by_the_audit_log)
     o.code_log = STORE_CODE_DIGEST;
     open_with(&o);
     log_init("test", LOG_INFO, LOG_JSON, fd);
-    writer_stop(store);
-    store->has_thread = false;
+    store_stop(store);
+    store_stop(store);
     observe(5);
     ck_assert_uint_eq(state().dropped, 1);
     ck_assert_int_gt(pread(fd, text, (1 << 20) - 1, 0), 0);
@@ -748,6 +772,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_reader_says_why_it_cannot_read);
     tcase_add_test(t, users_without_rights_are_told);
     tcase_add_test(t, old_runs_are_deleted);
+    tcase_add_loop_test(t, a_clock_that_leaps_deletes_nothing_at_once, 0, ARRAY_LEN(leaps));
     tcase_add_test(t, a_large_history_loses_its_oldest_runs);
     tcase_add_loop_test(t, the_audit_log_tells_of_every_run, 0, ARRAY_LEN(audits));
     tcase_add_test(t, a_dropped_run_is_told_by_the_audit_log);

@@ -134,7 +134,7 @@ static void take(struct keeper *k, struct client *c, const struct handover *m)
     else if (line_length(k) >= KEEPER_LINE_MAX)
         clients_refuse(c, m->seq, REFUSE_FULL, 1000);
     else
-        life_take(k, &w);
+        line_take(k, &w);
 }
 
 static struct member *held_by(struct keeper *k, const struct client *c, uint64_t id)

@@ -29,7 +29,7 @@ enum {
 /* Room for what is charged to a container before its footprint is known. */
 static const uint64_t footprint_guess = 256ULL * 1024 * 1024;
 
-static uint64_t limit_for(const struct pool *p, uint64_t memory)
+uint64_t life_limit(const struct pool *p, uint64_t memory)
 {
     return memory + (p->footprint ? p->footprint : footprint_guess);
 }
@@ -46,7 +46,7 @@ static void order_start(struct keeper *k, struct pool *p)
     (void)snprintf(m->name, sizeof(m->name), "oneshot-%s-%s-%llu", names.instance, k->epoch,
                    (unsigned long long)m->id);
     m->memory = (uint64_t)p->policy->memory;
-    names.limit = (int64_t)limit_for(p, m->memory);
+    names.limit = (int64_t)life_limit(p, m->memory);
     t->spec = spec_new(p->policy, &names);
     t->member = m->id;
     m->busy++;
@@ -132,7 +132,7 @@ void life_discard(struct keeper *k, struct member *m, enum discard_reason reason
 }
 
 /* Hands a call on a member's container to the crew. */
-static void add_call(struct keeper *k, struct member *m, struct task *t)
+void life_call(struct keeper *k, struct member *m, struct task *t)
 {
     t->member = m->id;
     (void)str_copy(t->container, m->container, sizeof(t->container));
@@ -150,81 +150,11 @@ void life_destroy_due(struct keeper *k)
         if (m->state != MEMBER_REMOVING || m->busy || m->deadline_ms > k->now_ms)
             continue;
         k->destroys_n++;
-        add_call(k, m, task_new(TASK_DESTROY));
+        life_call(k, m, task_new(TASK_DESTROY));
     }
 }
 
-static void send_taken(struct keeper *k, struct member *m)
-{
-    struct handover msg = {.type = HANDOVER_TAKEN, .seq = m->seq, .member = m->id};
-    struct handover_taken *t = &msg.u.taken;
-
-    t->member = m->id;
-    t->queued_us = (uint32_t)(clock_us() - m->asked_us);
-    t->was_parked = m->was_parked;
-    t->memory = m->memory;
-    /* A back end whose ids are not 32 bytes leaves zeros here. */
-    (void)!str_unhex(t->container, sizeof(t->container), m->container);
-    (void)!str_unhex(t->image, sizeof(t->image), m->pool->image.digest + strlen("sha256:"));
-    member_move(m, MEMBER_RUNNING, k->now_ms);
-    m->deadline_ms = k->now_ms + m->take.run_ms;
-    member_hold(m, k->now_ms + KEEPER_HOLD_MS);
-    if (!clients_send(m->client, &msg, m->fd))
-        life_discard(k, m, DISCARD_FRONT);
-}
-
-static void hand_over(struct keeper *k, struct member *m, const struct waiter *w, bool was_parked)
-{
-    struct task *t;
-
-    m->client = w->client;
-    m->seq = w->seq;
-    m->take = w->take;
-    m->asked_us = w->asked_us;
-    m->was_parked = was_parked;
-    if (m->is_watched)
-        loop_unwatch(k, m->fd);
-    m->is_watched = false;
-    if (!w->take.memory || w->take.memory == m->memory) {
-        send_taken(k, m);
-        return;
-    }
-    member_move(m, MEMBER_TUNING, k->now_ms);
-    m->memory = w->take.memory;
-    t = task_new(TASK_UPDATE);
-    t->seq = m->seq;
-    t->number = limit_for(m->pool, m->memory);
-    add_call(k, m, t);
-}
-
-static void leave_line(struct pool *p, struct waiter *w)
-{
-    TAILQ_REMOVE(&p->waiting, w, link);
-    p->waiting_n--;
-    free(w);
-}
-
-/*
- * A new member serves the first in line, or is parked. The line may be that of another pool: the
- * successor of one that was replaced while this member was on its way.
- */
-static void offer(struct keeper *k, struct member *m)
-{
-    struct pool *line = pools_line(&k->pools, m->pool->policy->key);
-    struct waiter *w = line ? TAILQ_FIRST(&line->waiting) : NULL;
-
-    member_move(m, MEMBER_PARKED, k->now_ms);
-    if (!w)
-        return;
-    line->misses++;
-    hand_over(k, m, w, false);
-    leave_line(line, w);
-}
-
-enum peeked { PEEK_WAIT, PEEK_READY, PEEK_BAD };
-
-/* What an attached container says first: one engine head and the READY frame, and nothing more. */
-static enum peeked peek_ready(int fd)
+enum peeked life_peek(int fd)
 {
     uint8_t want[MUX_HEAD + READY_LEN] = {1, 0, 0, 0, 0, 0, 0, READY_LEN};
     uint8_t got[sizeof(want) + 1];
@@ -247,7 +177,7 @@ static void became_ready(struct keeper *k, struct member *m)
     loop_unwatch(k, m->fd);
     m->is_watched = loop_watch(k, m->fd, WATCH_MEMBER, m, EPOLLRDHUP | EPOLLET) == 0;
     if (p->footprint || p->waiting_n) {
-        offer(k, m);
+        line_offer(k, m);
         return;
     }
     member_move(m, MEMBER_SIZING, k->now_ms);
@@ -256,7 +186,7 @@ static void became_ready(struct keeper *k, struct member *m)
 
 void life_readable(struct keeper *k, struct member *m, bool is_hung_up)
 {
-    enum peeked seen = peek_ready(m->fd);
+    enum peeked seen = life_peek(m->fd);
 
     if (m->state == MEMBER_BOOTING && seen == PEEK_READY && !is_hung_up) {
         became_ready(k, m);
@@ -269,75 +199,6 @@ void life_readable(struct keeper *k, struct member *m, bool is_hung_up)
     log_warning("container %s of policy '%s' is dropped: %s", m->name, m->pool->policy->name,
                 seen == PEEK_BAD && !is_hung_up ? "it did not say READY" : "its stream ended");
     life_discard(k, m, m->state == MEMBER_BOOTING ? DISCARD_BAD_READY : DISCARD_STREAM);
-}
-
-void life_refuse_all(struct keeper *k, struct pool *p, enum refuse_reason reason, uint64_t ms)
-{
-    struct waiter *w;
-
-    (void)k;
-    while ((w = TAILQ_FIRST(&p->waiting))) {
-        clients_refuse(w->client, w->seq, reason, ms);
-        leave_line(p, w);
-    }
-}
-
-static void stand_in_line(struct keeper *k, struct pool *p, const struct waiter *w)
-{
-    struct waiter *own;
-
-    if (!k->is_engine_up) {
-        clients_refuse(w->client, w->seq, REFUSE_ENGINE, 2000);
-        return;
-    }
-    if (p->waiting_n >= (unsigned)p->policy->queue_max) {
-        clients_refuse(w->client, w->seq, REFUSE_FULL, 1000);
-        return;
-    }
-    own = xmemdup(w, sizeof(*w));
-    TAILQ_INSERT_TAIL(&p->waiting, own, link);
-    p->waiting_n++;
-}
-
-/* The oldest parked member whose stream is still as it was parked. */
-static struct member *take_parked(struct keeper *k, struct pool *p)
-{
-    struct member *m;
-
-    while ((m = TAILQ_FIRST(&p->parked))) {
-        if (peek_ready(m->fd) == PEEK_READY)
-            return m;
-        life_discard(k, m, DISCARD_STREAM);
-    }
-    return NULL;
-}
-
-void life_take(struct keeper *k, const struct waiter *w)
-{
-    struct pool *p = pools_find(&k->pools, w->take.policy);
-    struct member *m;
-
-    p->used_ms = k->now_ms;
-    m = TAILQ_EMPTY(&p->waiting) ? take_parked(k, p) : NULL;
-    if (m) {
-        p->hits++;
-        hand_over(k, m, w, true);
-        return;
-    }
-    if (!p->image.digest[0] && p->retry_ms > k->now_ms) {
-        clients_refuse(w->client, w->seq, REFUSE_IMAGE, 5000);
-        return;
-    }
-    TAILQ_FOREACH (m, &k->pools.members, in_all) {
-        /* Being measured is no reason to let somebody wait. */
-        if (m->pool == p && m->state == MEMBER_SIZING) {
-            member_move(m, MEMBER_PARKED, k->now_ms);
-            p->hits++;
-            hand_over(k, m, w, true);
-            return;
-        }
-    }
-    stand_in_line(k, p, w);
 }
 
 void life_done(struct keeper *k, struct member *m)
@@ -355,7 +216,7 @@ void life_ask_fate(struct keeper *k, struct client *c, uint64_t seq, uint64_t me
         t = task_new(TASK_FATE);
         t->seq = seq;
         t->number = FATE_WAIT_MS;
-        add_call(k, m, t);
+        life_call(k, m, t);
         return;
     }
     msg.u.fate.member = member;
@@ -389,7 +250,7 @@ static void start_done(struct keeper *k, struct member *m, struct task *t)
             p->image.digest[0] = '\0'; /* look for it again */
         if (w) {
             clients_refuse(w->client, w->seq, REFUSE_ENGINE, 2000);
-            leave_line(p, w);
+            line_leave(p, w);
         }
         upkeep_engine_failed(k, &t->err);
         return;
@@ -399,7 +260,8 @@ static void start_done(struct keeper *k, struct member *m, struct task *t)
     m->fd = take_fd(&t->fd);
     member_move(m, MEMBER_BOOTING, k->now_ms);
     m->deadline_ms = k->now_ms + KEEPER_BOOT_MS;
-    if (m->is_doomed || k->is_stopping || loop_watch(k, m->fd, WATCH_MEMBER, m, EPOLLIN) < 0) {
+    if (m->is_doomed || k->is_stopping ||
+        loop_watch(k, m->fd, WATCH_MEMBER, m, EPOLLIN | EPOLLET) < 0) {
         life_discard(k, m, m->is_doomed ? m->reason : DISCARD_STOP);
         return;
     }
@@ -422,19 +284,6 @@ static void destroy_done(struct keeper *k, struct member *m, const struct task *
     log_warning("cannot remove container %s yet: %s", m->name, t->err.msg);
 }
 
-static void update_done(struct keeper *k, struct member *m, const struct task *t)
-{
-    if (m->state != MEMBER_TUNING || t->seq != m->seq)
-        return;
-    if (t->rc == 0) {
-        send_taken(k, m);
-        return;
-    }
-    log_warning("cannot set the memory of container %s: %s", m->name, t->err.msg);
-    clients_refuse(m->client, m->seq, REFUSE_ENGINE, 1000);
-    life_discard(k, m, DISCARD_START);
-}
-
 static void sized(struct keeper *k, struct member *m, uint64_t bytes)
 {
     struct pool *p = m->pool;
@@ -446,20 +295,22 @@ static void sized(struct keeper *k, struct member *m, uint64_t bytes)
              (unsigned long long)(bytes >> 20));
     /* The limit was set from a guess; nobody waits, so the exact one can be set now. */
     t = task_new(TASK_UPDATE);
-    t->number = limit_for(p, m->memory);
-    add_call(k, m, t);
-    offer(k, m);
+    t->number = life_limit(p, m->memory);
+    life_call(k, m, t);
+    line_offer(k, m);
 }
 
 static void usage_done(struct keeper *k, struct member *m, const struct task *t)
 {
     uint64_t last = m->sized_bytes;
 
+    if (m->state == MEMBER_TUNING)
+        line_tune(k, m); /* taken meanwhile */
     if (m->state != MEMBER_SIZING)
         return;
     if (t->rc < 0) {
         log_warning("cannot measure container %s: %s", m->name, t->err.msg);
-        offer(k, m);
+        line_offer(k, m);
         return;
     }
     m->sized_bytes = t->number;
@@ -498,7 +349,7 @@ void life_task_done(struct keeper *k, struct task *t)
         destroy_done(k, m, t);
         return;
     case TASK_UPDATE:
-        update_done(k, m, t);
+        line_tuned(k, m, t);
         return;
     case TASK_USAGE:
         usage_done(k, m, t);
@@ -526,7 +377,7 @@ static void member_deadline(struct keeper *k, struct member *m)
         log_warning("container %s did not become ready in %d ms", m->name, KEEPER_BOOT_MS);
         life_discard(k, m, DISCARD_START);
     } else if (m->state == MEMBER_SIZING && !m->busy) {
-        add_call(k, m, task_new(TASK_USAGE));
+        life_call(k, m, task_new(TASK_USAGE));
     } else if (m->state == MEMBER_RUNNING && !m->is_killed) {
         /* The front learns it from its stream's end and asks for the fate; DONE follows. */
         m->is_killed = true;
@@ -555,7 +406,7 @@ void life_deadlines(struct keeper *k)
             if (w->deadline_ms > k->now_ms)
                 continue;
             clients_refuse(w->client, w->seq, REFUSE_WAITED, 1000);
-            leave_line(p, w);
+            line_leave(p, w);
         }
     }
     pools_plan(&k->pools, k->now_ms);

@@ -53,7 +53,7 @@ static void stop(struct keeper *k, bool hurried)
         k->is_stopping = true;
         k->stop_ms = k->now_ms + k->o->settings->drain_ms;
         TAILQ_FOREACH (p, &k->pools.list, link)
-            life_refuse_all(k, p, REFUSE_STOPPING, 1000);
+            line_refuse_all(p, REFUSE_STOPPING, 1000);
     }
     if (hurried)
         k->stop_ms = k->now_ms;

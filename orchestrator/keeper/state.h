@@ -99,12 +99,22 @@ void life_task_done(struct keeper *k, struct task *t);
 void life_readable(struct keeper *k, struct member *m, bool is_hung_up);
 void life_discard(struct keeper *k, struct member *m, enum discard_reason reason);
 int64_t life_next_ms(const struct keeper *k);
-
-/* A TAKE: from the parked, or into the line. */
-void life_take(struct keeper *k, const struct waiter *w);
-void life_refuse_all(struct keeper *k, struct pool *p, enum refuse_reason reason, uint64_t ms);
 void life_done(struct keeper *k, struct member *m);
 void life_ask_fate(struct keeper *k, struct client *c, uint64_t seq, uint64_t member);
+
+/* What an attached container says first: one engine head and the READY frame, nothing more. */
+enum peeked { PEEK_WAIT, PEEK_READY, PEEK_BAD };
+enum peeked life_peek(int fd);
+uint64_t life_limit(const struct pool *p, uint64_t memory); /* of the cgroup, for `memory` */
+void life_call(struct keeper *k, struct member *m, struct task *t); /* hands it to the crew */
+
+/* ---- line.c: who gets a container, and when ---- */
+void line_take(struct keeper *k, const struct waiter *w);
+void line_offer(struct keeper *k, struct member *m);
+void line_tune(struct keeper *k, struct member *m);
+void line_tuned(struct keeper *k, struct member *m, const struct task *t);
+void line_leave(struct pool *p, struct waiter *w);
+void line_refuse_all(struct pool *p, enum refuse_reason reason, uint64_t ms);
 
 /* ---- clients.c: what the front says ---- */
 struct client *clients_add(struct keeper *k, int fd);

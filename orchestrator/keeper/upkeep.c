@@ -128,7 +128,7 @@ void upkeep_image_done(struct keeper *k, struct task *t)
                     p->policy->image);
     p->is_missing = true;
     p->image.digest[0] = '\0';
-    life_refuse_all(k, p, REFUSE_IMAGE, IMAGE_RETRY_MS);
+    line_refuse_all(p, REFUSE_IMAGE, IMAGE_RETRY_MS);
 }
 
 static void resolve_images(struct keeper *k)
@@ -239,7 +239,7 @@ void upkeep_ping_done(struct keeper *k, const struct task *t)
         log_error("the engine does not answer: %s", t->err.msg);
     k->is_engine_up = false;
     TAILQ_FOREACH (p, &k->pools.list, link)
-        life_refuse_all(k, p, REFUSE_ENGINE, 2000);
+        line_refuse_all(p, REFUSE_ENGINE, 2000);
 }
 
 static void ping_due(struct keeper *k)

@@ -13,7 +13,7 @@ set -euo pipefail
 
 tag=${BASE_TAG:-python-base:bookworm}
 suite=bookworm
-packages=python3,python3-distutils,python3-pip,ca-certificates,libgomp1,libstdc++6,media-types,netbase,openssl,tzdata
+packages=python3,python3-distutils,python3-gdbm,python3-pip,ca-certificates,libgomp1,libstdc++6,media-types,netbase,openssl,tzdata
 # One fixed time for all files: the same packages then give the same layer.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1686355200}
 

@@ -36,6 +36,7 @@ struct settings {
 
     char *engine_host;       /* "unix:///var/run/docker.sock"; "" = $DOCKER_HOST or the usual one */
     int64_t pool_memory;     /* budget of all parked containers; 0: the larger of 1 GiB and 10 % */
+    int64_t containers_max;  /* parked and running ones together */
     int64_t parallel_starts; /* 0: twice the processors */
     int64_t drain_ms;        /* how long a stop waits for running programs */
 

@@ -47,7 +47,12 @@ static bool is_origin(const char *s)
     return str_starts(s, "http://") && is_authority(s + strlen("http://"));
 }
 
-static const struct yaml_syntax instance = {syntax_word, "a name such as oneshot-2"};
+static bool is_instance(const char *s)
+{
+    return !*s || (syntax_word(s) && strlen(s) <= 40);
+}
+
+static const struct yaml_syntax instance = {is_instance, "a name such as oneshot-2"};
 static const struct yaml_syntax address = {is_address, "an IP address such as 127.0.0.1 or ::1"};
 static const struct yaml_syntax dialect = {syntax_name, "the name of a dialect such as native"};
 static const struct yaml_syntax host = {is_host, "a host's name without a port"};
@@ -107,6 +112,7 @@ static const struct yaml_field engine_fields[] = {
 
 static const struct yaml_field pools_fields[] = {
     {.key = "memory", .type = YAML_SIZE, AT(pool_memory), .min = 0, .max = TIB, .share = YAML_OF_RAM, .initial = "0", .env = "ONESHOT_POOL_MEMORY", .doc = "memory of all parked containers together; 0 = the larger of 1GiB and 10% of the machine's"},
+    {.key = "containers", .type = YAML_INTEGER, AT(containers_max), .min = 1, .max = 10000, .initial = "128", .env = "ONESHOT_CONTAINERS", .doc = "containers at the same time, parked and running; further runs wait in line"},
     {0},
 };
 
@@ -146,7 +152,7 @@ static const struct yaml_field log_fields[] = {
 };
 
 const struct yaml_field settings_table[] = {
-    {.key = "instance",  .type = YAML_TEXT,  AT(instance), .initial = "oneshot", .env = "ONESHOT_INSTANCE", .syntax = &instance, .doc = "name on the containers' labels; two services on one engine need two"},
+    {.key = "instance",  .type = YAML_TEXT,  AT(instance), .initial = "\"\"", .env = "ONESHOT_INSTANCE", .syntax = &instance, .doc = "name on the containers' labels, one for each service on an engine; \"\" = made up once and kept in state_dir"},
     {.key = "state_dir", .type = YAML_TEXT,  AT(state_dir), .initial = "\"\"", .env = "ONESHOT_STATE_DIR", .doc = "database, lock and sockets; \"\" = /var/lib/oneshot for root, else ~/.local/state/oneshot or below XDG_STATE_HOME"},
     {.key = "policies",  .type = YAML_TEXT,  AT(policies_dir), .initial = "\"\"", .env = "ONESHOT_POLICIES", .doc = "directory of the policies; \"\" = the first of policies, /etc/oneshot/policies, /usr/share/oneshot/policies"},
     {.key = "listeners", .type = YAML_RECORDS, AT(listeners), .is_required = true, .max = 64, .table = listener_fields, .count_offset = offsetof(struct settings, listeners_n), .size = sizeof(struct listener), .doc = "addresses, ports and which dialects they speak"},

@@ -112,12 +112,13 @@ static const struct {
     const char *workspace;
     int64_t quota;
     const char *warm;
+    int64_t pool_min;
 } contract[] = {
-    {.name = "aiq", .work_dir = "/workspace", .time_ms = 10000, .time_max_ms = 600000,
+    {.name = "aiq", .pool_min = 1, .work_dir = "/workspace", .time_ms = 10000, .time_max_ms = 600000,
      .memory = 10 * GIB, .cpus = 2, .pids = 128, .work_size = GIB, .output_soft = 10 * MIB,
      .workspace = "./output", .quota = GIB, .warm = "numpy pandas", .files_out = 20,
      .files_out_size = 20 * MIB},
-    {.name = "telemetry", .time_ms = 120000, .time_max_ms = 120000, .memory = GIB, .cpus = 1,
+    {.name = "telemetry", .pool_min = 1, .time_ms = 120000, .time_max_ms = 120000, .memory = GIB, .cpus = 1,
      .pids = 128, .work_size = 256 * MIB, .files_out = 20, .files_out_size = 20 * MIB,
      .output_soft = 10 * MIB, .gather = true, .gather_tmp = true,
      .warm = "numpy pandas matplotlib"},
@@ -129,7 +130,7 @@ static const struct {
     {.name = "interpreter", .time_ms = 60000, .time_max_ms = 60000, .memory = GIB, .cpus = 1,
      .pids = 128, .work_size = 512 * MIB, .files_out = 20, .files_out_size = 50 * MIB,
      .output_soft = 400000, .gather = true, .figures = true, .warm = "numpy pandas matplotlib"},
-    {.name = "default", .time_ms = 30000, .time_max_ms = 30000, .memory = 512 * MIB, .cpus = 1,
+    {.name = "default", .pool_min = 1, .time_ms = 30000, .time_max_ms = 30000, .memory = 512 * MIB, .cpus = 1,
      .pids = 64, .work_size = 128 * MIB, .files_out = 20, .files_out_size = 20 * MIB,
      .output_soft = 10 * MIB, .gather = true},
     {.name = "large", .time_ms = 300000, .time_max_ms = 300000, .memory = 2 * GIB, .cpus = 2,
@@ -183,8 +184,8 @@ START_TEST(shipped_policies_hold_the_contract)
     ck_assert_int_eq(p->workspace_quota, contract[_i].quota);
     ck_assert_int_eq(p->network.kind, NETWORK_NONE);
     ck_assert_int_eq(p->uid, 65534);
-    ck_assert_int_eq(p->pool_min, 0);
-    ck_assert_int_eq(p->pool_max, 4);
+    ck_assert_int_eq(p->pool_min, contract[_i].pool_min);
+    ck_assert_int_eq(p->pool_max, 8);
     ck_assert_int_eq(p->pool_idle_ms, 600000);
     ck_assert_int_eq(p->pool_age_ms, 3600000);
     check_warm_list(p, contract[_i].warm);
@@ -358,7 +359,7 @@ static const struct {
     {"extends: default\nworkspace: {path: x}", "2:19: 'workspace.path': needs a workspace.quota"},
     {"extends: default\nworkspace: {path: x, quota: 1GiB}",
      "2:29: 'workspace.quota': workspace.quota is more than tmpfs.work"},
-    {"extends: default\npool: {min: 5}", "2:13: 'pool.min': pool.min is more than pool.max"},
+    {"extends: default\npool: {min: 9}", "2:13: 'pool.min': pool.min is more than pool.max"},
     {"extends: default\npool: {idle: 1ms}", "2:14: 'pool.idle': must be from 1s to 30d, not 1ms"},
     {"extends: default\nqueue: {wait: 2h}", "2:15: 'queue.wait': must be from 0s to 1h, not 2h"},
     {"extends: default\nwork_dir: /home",
@@ -487,7 +488,7 @@ START_TEST(merges_maps_and_replaces_lists)
     p = policy_find(&set, "b");
     ck_assert_int_eq(p->time_default_ms, 5000);
     ck_assert_int_eq(p->time_max_ms, 60000);
-    ck_assert_int_eq(p->time_grace_ms, 500);
+    ck_assert_int_eq(p->time_grace_ms, 200);
     check_warm_list(p, "json");
     ck_assert_int_eq(p->memory, 768 * MIB);
     ck_assert_int_eq(p->memory_max, 768 * MIB);

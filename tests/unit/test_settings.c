@@ -53,7 +53,7 @@ START_TEST(has_defaults_for_everything)
     ck_assert_int_eq(chdir("/proc/self"), 0);
     s = load(NULL);
     ck_assert_str_eq(s.file, "");
-    ck_assert_str_eq(s.instance, "oneshot");
+    ck_assert_str_eq(s.instance, "");
     ck_assert_str_eq(s.state_dir, geteuid() ? "/home/me/.local/state/oneshot" : "/var/lib/oneshot");
     ck_assert_uint_eq(s.listeners_n, 3);
     ck_assert_str_eq(s.listeners[0].address, "127.0.0.1");

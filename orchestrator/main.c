@@ -14,21 +14,21 @@ static int cmd_help(int argc, char **argv);
 static int cmd_version(int argc, char **argv);
 
 static const struct command commands[] = {
-    {"serve",    cmd_serve,   "start the service"                                 },
-    {"run",      cmd_run,     "run one program in a container of its own"         },
-    {"check",    cmd_check,   "check settings and policies, print what they mean" },
-    {"ps",       cmd_ps,      "show containers and pools"                         },
-    {"history",  cmd_history, "show past runs"                                    },
-    {"bench",    cmd_bench,   "measure this machine and the service"              },
-    {"version",  cmd_version, "print the version"                                 },
-    {"help",     cmd_help,    "print this"                                        },
-    {"--help",   cmd_help,    NULL                                                },
-    {"-h",       cmd_help,    NULL                                                },
+    {"serve",     cmd_serve,   "start the service"                                },
+    {"run",       cmd_run,     "run one program in a container of its own"        },
+    {"check",     cmd_check,   "check settings and policies, print what they mean"},
+    {"ps",        cmd_ps,      "show containers and pools"                        },
+    {"history",   cmd_history, "show past runs"                                   },
+    {"bench",     cmd_bench,   "measure this machine and the service"             },
+    {"version",   cmd_version, "print the version"                                },
+    {"help",      cmd_help,    "print this"                                       },
+    {"--help",    cmd_help,    NULL                                               },
+    {"-h",        cmd_help,    NULL                                               },
     {"--version", cmd_version, NULL                                               },
-    {"_keeper",  cmd_keeper,  NULL                                                },
-    {"_front",   cmd_front,   NULL                                                },
-    {"_porter",  cmd_porter,  NULL                                                },
-    {"_health",   cmd_health,  NULL                                                },
+    {"_keeper",   cmd_keeper,  NULL                                               },
+    {"_front",    cmd_front,   NULL                                               },
+    {"_porter",   cmd_porter,  NULL                                               },
+    {"_health",   cmd_health,  NULL                                               },
 };
 
 static void print_help(FILE *to)

@@ -116,9 +116,9 @@ static int perform(const struct step *s, bool json)
 static int overview(const struct bench_plan *base)
 {
     struct step steps[] = {
-        {"one at a time, parked", bench_http, *base},
-        {"bursts of 4, parked",   bench_http, *base},
-        {"4 at once for 10 s",    bench_http, *base},
+        {"one at a time, parked",   bench_http, *base},
+        {"bursts of 4, parked",     bench_http, *base},
+        {"4 at once for 10 s",      bench_http, *base},
         {"engine alone, 4 at once", bench_bare, *base},
     };
     int rc = 0;

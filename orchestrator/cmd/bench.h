@@ -11,8 +11,8 @@
 struct bench_result {
     int64_t *us; /* one latency for each run that went well; owned */
     size_t n, cap;
-    size_t errors;  /* refused, failed, cut */
-    size_t mixed;   /* replies that carry another run's output */
+    size_t errors; /* refused, failed, cut */
+    size_t mixed;  /* replies that carry another run's output */
     int64_t wall_us;
 };
 
@@ -27,10 +27,10 @@ double bench_percentile_ms(const struct bench_result *r, double share);
 struct bench_plan {
     const char *config, *url, *pools_url, *policy, *code;
     unsigned parallel;
-    size_t count;      /* runs in all; 0: as many as fit in `seconds` */
+    size_t count; /* runs in all; 0: as many as fit in `seconds` */
     double seconds;
-    bool is_paced;     /* wait until the pool is full and quiet before each run, or each burst */
-    bool is_burst;     /* all threads start together, `count` times */
+    bool is_paced; /* wait until the pool is full and quiet before each run, or each burst */
+    bool is_burst; /* all threads start together, `count` times */
 };
 
 /* Runs over HTTP, POST /v1/runs or an aiq or telemetry address, by what the path says. */

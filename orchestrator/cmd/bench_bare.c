@@ -46,7 +46,8 @@ static void put(struct buf *b, uint8_t type, const void *data, size_t n)
 
 static int send_job(const struct bare *bare, int fd, struct err *err)
 {
-    static const char meta[] = "{\"filename\":\"main.py\",\"argv\":[],\"env\":{},\"value\":\"none\"}";
+    static const char meta[] =
+        "{\"filename\":\"main.py\",\"argv\":[],\"env\":{},\"value\":\"none\"}";
     const struct policy *p = bare->policy;
     struct job job = {.flags = p->gather ? JOB_GATHER : 0,
                       .timeout_ms = (uint32_t)p->time_max_ms,
@@ -112,14 +113,14 @@ static int one_run(struct bare *bare, size_t number, struct err *err)
     int fd, rc;
 
     (void)snprintf(name, sizeof(name), "oneshot-%s-%zu", bare->instance, number);
-    spec = spec_new(bare->policy, &(struct spec_names){
-                                      .instance = bare->instance,
-                                      .epoch = "bench",
-                                      .name = name,
-                                      .image = bare->image.digest,
-                                      .limit = bare->policy->memory +
-                                               (int64_t)BARE_GUESS_MIB * 1024 * 1024,
-                                  });
+    spec = spec_new(bare->policy,
+                    &(struct spec_names){
+                        .instance = bare->instance,
+                        .epoch = "bench",
+                        .name = name,
+                        .image = bare->image.digest,
+                        .limit = bare->policy->memory + (int64_t)BARE_GUESS_MIB * 1024 * 1024,
+                    });
     rc = docker_ops.park(bare->engine, spec_get(spec), id, &fd, err);
     spec_free(spec);
     if (rc < 0)

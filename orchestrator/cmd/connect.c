@@ -32,8 +32,8 @@ int connect_service(const struct settings *s, struct connection *ret, struct err
  */
 static int name_instance(const struct settings *s, struct err *err)
 {
-    auto_free char *name = xasprintf("%.40s.run-%d", s->instance[0] ? s->instance : "oneshot",
-                                     (int)getpid());
+    auto_free char *name =
+        xasprintf("%.40s.run-%d", s->instance[0] ? s->instance : "oneshot", (int)getpid());
 
     return setenv("ONESHOT_INSTANCE", name, 1) < 0 ? err_sys(err, "setenv") : 0;
 }

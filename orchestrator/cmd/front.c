@@ -281,9 +281,12 @@ int cmd_front(int argc, char **argv)
     }
     serve(&f);
     drain(&f);
-    /* Handlers that are cut off still use the rest: what must be kept is written, then we end. */
-    if (!http_server_busy(f.server))
-        http_server_free(f.server);
+    /* Handlers that are cut off still use the store: what is queued is written, then we end. */
+    if (http_server_busy(f.server)) {
+        store_stop(f.app.store);
+        return 0;
+    }
+    http_server_free(f.server);
     store_close(f.app.store);
     return 0;
 }

@@ -376,16 +376,18 @@ static int perform(struct job *j)
 int cmd_run(int argc, char **argv)
 {
     static const char usage[] = "run [OPTIONS] PROGRAM.py|- [ARGUMENTS]";
-    struct job j = {.o = {.policy = "default"},
-                    .connection = {.fd = -1, .control = -1},
-                    .signal_fd = -1,
-                    .request = {.dialect = "cli",
-                                .figures = -1,
-                                .client_fd = -1,
-                                .stdin_fd = -1,
-                                .client = "cli",
-                                .timeout_ms = RUN_TIMEOUT_DEFAULT,
-                                .deadline_ms = INT64_MAX}};
+    struct job j = {
+        .o = {.policy = "default"},
+        .connection = {.fd = -1, .control = -1},
+        .signal_fd = -1,
+        .request = {.dialect = "cli",
+              .figures = -1,
+              .client_fd = -1,
+              .stdin_fd = -1,
+              .client = "cli",
+              .timeout_ms = RUN_TIMEOUT_DEFAULT,
+              .deadline_ms = INT64_MAX}
+    };
     const struct arg table[] = {
         ARG_VALUE("--policy", "-p", "NAME", &j.o.policy, "what the program may use (default)"),
         ARG_LIST("--file", "-f", "PATH", &j.o.files, "put a copy into its work directory"),

@@ -181,10 +181,12 @@ static void restart_porter(struct monitor *m, unsigned i)
 
 static void plan_restart(struct child *c, int64_t now)
 {
-    int64_t wait = RESTART_FIRST_MS;
+    int64_t wait = 0;
 
     if (now - c->began_ms > STEADY_MS)
         c->fails = 0;
+    else
+        wait = RESTART_FIRST_MS;
     for (unsigned i = 0; i < c->fails && wait < RESTART_LAST_MS; i++)
         wait *= 2;
     c->fails++;
@@ -289,13 +291,22 @@ static void on_signal(struct monitor *m)
     }
 }
 
+static bool is_complete(const struct monitor *m)
+{
+    for (unsigned i = 0; i < m->porters_n; i++) {
+        if (!m->porters[i].pid)
+            return false;
+    }
+    return m->keeper.pid && m->front.pid;
+}
+
 static void run(struct monitor *m)
 {
     start_pair(m);
     while (!is_over(m)) {
         struct pollfd p = {.fd = m->signal_fd, .events = POLLIN};
 
-        (void)poll(&p, 1, m->keeper.pid && m->front.pid ? 1000 : RESTART_FIRST_MS);
+        (void)poll(&p, 1, is_complete(m) ? 1000 : RESTART_FIRST_MS);
         on_signal(m);
         if (!m->is_stopping)
             restart_due(m);

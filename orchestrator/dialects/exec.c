@@ -192,8 +192,8 @@ static void set_headers(struct exec *e, const struct run_result *r)
         http_set_header(e->x, "X-Container-Id", r->container);
     (void)snprintf(timing, sizeof(timing),
                    "queue;dur=%.3f, take;dur=%.3f, run;dur=%.3f, collect;dur=%.3f",
-                   (double)r->queue_us / 1000, (double)r->take_us / 1000,
-                   (double)r->run_us / 1000, (double)r->collect_us / 1000);
+                   (double)r->queue_us / 1000, (double)r->take_us / 1000, (double)r->run_us / 1000,
+                   (double)r->collect_us / 1000);
     http_set_header(e->x, "Server-Timing", timing);
 }
 
@@ -221,9 +221,8 @@ void exec_note(struct run_result *r, const char *line)
 {
     char last = '\n';
 
-    if (r->err_out.size &&
-        spool_read(&r->err_out, r->err_out.size - 1, &last, 1, NULL) == 1 && last != '\n' &&
-        spool_add(&r->err_out, "\n", 1, NULL) < 0)
+    if (r->err_out.size && spool_read(&r->err_out, r->err_out.size - 1, &last, 1, NULL) == 1 &&
+        last != '\n' && spool_add(&r->err_out, "\n", 1, NULL) < 0)
         return;
     if (spool_add(&r->err_out, line, strlen(line), NULL) == 0)
         (void)!spool_add(&r->err_out, "\n", 1, NULL);

@@ -152,8 +152,7 @@ static int read_memory(struct run_request *q, const cJSON *item, struct err *err
     if (cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble < 9e15)
         bytes = (int64_t)item->valuedouble;
     else if (!cJSON_IsString(item) || units_size(item->valuestring, 0, &bytes, NULL) < 0)
-        return err_set(err, ERR_INVALID,
-                       "'memory' must be bytes or a size such as \"256MiB\"");
+        return err_set(err, ERR_INVALID, "'memory' must be bytes or a size such as \"256MiB\"");
     if (bytes < 16 * 1024 * 1024 || bytes > q->policy->memory_max)
         return err_set(err, ERR_INVALID, "'memory' must be 16777216..%lld bytes",
                        (long long)q->policy->memory_max);
@@ -206,10 +205,8 @@ static bool wants_stream(struct http_exchange *x, const struct native_body *b)
 
 static void create_run(struct http_exchange *x, void *app)
 {
-    struct native_body b = {.policy = "default",
-                            .language = "python",
-                            .input_format = "raw",
-                            .result = "none"};
+    struct native_body b = {
+        .policy = "default", .language = "python", .input_format = "raw", .result = "none"};
     struct err err = {0};
     struct exec *e;
 

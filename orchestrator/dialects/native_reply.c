@@ -17,10 +17,13 @@ static const char *title_of(int status)
         int status;
         const char *title;
     } titles[] = {
-        {400, "Bad Request"},           {403, "Forbidden"},
-        {404, "Not Found"},             {405, "Method Not Allowed"},
-        {413, "Content Too Large"},     {500, "Internal Server Error"},
-        {503, "Service Unavailable"},
+        {400, "Bad Request"          },
+        {403, "Forbidden"            },
+        {404, "Not Found"            },
+        {405, "Method Not Allowed"   },
+        {413, "Content Too Large"    },
+        {500, "Internal Server Error"},
+        {503, "Service Unavailable"  },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(titles); i++) {
@@ -47,8 +50,8 @@ void native_problem(struct http_exchange *x, int status, const char *fmt, ...)
     va_end(ap);
     buf_init(&b, PROBLEM_MAX);
     /* "about:blank": the status code says what kind of problem it is (RFC 9457 4.2.1). */
-    (void)buf_fmt(&b, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,",
-                  title_of(status), status);
+    (void)buf_fmt(&b, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,", title_of(status),
+                  status);
     put_text(&b, "detail", detail);
     (void)buf_char(&b, ',');
     put_text(&b, "instance", http_path(x));
@@ -63,13 +66,22 @@ static const char *type_of(const char *path)
     static const struct {
         const char *end, *type;
     } types[] = {
-        {".png", "image/png"},        {".jpg", "image/jpeg"},        {".jpeg", "image/jpeg"},
-        {".gif", "image/gif"},        {".svg", "image/svg+xml"},     {".webp", "image/webp"},
-        {".csv", "text/csv"},         {".json", "application/json"}, {".txt", "text/plain"},
-        {".html", "text/html"},       {".pdf", "application/pdf"},   {".md", "text/markdown"},
-        {".zip", "application/zip"},  {".xml", "application/xml"},
-        {".xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"},
-        {".parquet", "application/vnd.apache.parquet"},
+        {".png",     "image/png"                                                        },
+        {".jpg",     "image/jpeg"                                                       },
+        {".jpeg",    "image/jpeg"                                                       },
+        {".gif",     "image/gif"                                                        },
+        {".svg",     "image/svg+xml"                                                    },
+        {".webp",    "image/webp"                                                       },
+        {".csv",     "text/csv"                                                         },
+        {".json",    "application/json"                                                 },
+        {".txt",     "text/plain"                                                       },
+        {".html",    "text/html"                                                        },
+        {".pdf",     "application/pdf"                                                  },
+        {".md",      "text/markdown"                                                    },
+        {".zip",     "application/zip"                                                  },
+        {".xml",     "application/xml"                                                  },
+        {".xlsx",    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"},
+        {".parquet", "application/vnd.apache.parquet"                                   },
     };
     const char *dot = strrchr(path_base(path), '.');
 

@@ -147,11 +147,10 @@ void native_metrics(struct http_exchange *x, void *ctx)
 
     core_policy_names(app->core, &names);
     buf_init(&b, STATE_MAX);
-    metrics_render(app->metrics, &b,
-                   &(struct metrics_pools){.pools = pools,
-                                           .n = n,
-                                           .counts = has_keeper ? &counts : NULL,
-                                           .names = &names});
+    metrics_render(
+        app->metrics, &b,
+        &(struct metrics_pools){
+            .pools = pools, .n = n, .counts = has_keeper ? &counts : NULL, .names = &names});
     policy_names_done(&names);
     http_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", &b);
 }

@@ -45,8 +45,7 @@ static int add_files(struct http_exchange *x, struct exec *e, const cJSON *list,
         return err_set(err, ERR_INVALID, "'files' must be a list");
     cJSON_ArrayForEach(item, list)
     {
-        const char *name =
-            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "filename"));
+        const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "filename"));
         const cJSON *at = cJSON_GetObjectItemCaseSensitive(item, "b64_data");
         const struct spool *data = at ? http_blob(x, at) : NULL;
 

@@ -47,11 +47,37 @@ FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/fuzz/%)
 WARDEN_SRC := $(wildcard images/warden/*.c) orchestrator/frames/frame.c orchestrator/frames/stream.c
 WARDEN_OBJ := $(WARDEN_SRC:%.c=$(OUT)/warden-obj/%.o)
 
-.PHONY: all warden unit coverage fuzz fuzz-replay fuzz-bin lint lint-pin tidy fmt clean help
+.PHONY: all help run stop up down check images warden unit coverage fuzz fuzz-replay fuzz-bin lint \
+	lint-pin tidy fmt clean
 all: $(OUT)/oneshot warden
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+# ---- using it ----
+run: ## install what is missing, build, start the service, prove it with one run
+	@./setup.sh run
+	@$(MAKE) --no-print-directory -j$(shell nproc) all
+	@images/build.sh
+	@compose/service.sh start
+
+stop: ## stop what `make run` started
+	@compose/service.sh stop
+
+up: ## the same as `run`, in a container, through compose
+	@$(MAKE) --no-print-directory images
+	@compose/up.sh up
+
+down: ## stop what `make up` started
+	@compose/up.sh down
+
+images: ## build the images that programs run in
+	@./setup.sh run
+	@$(MAKE) --no-print-directory warden
+	@images/build.sh
+
+check: ## install what is missing, run every test
+	@tests/check.sh
 
 $(OUT)/oneshot: $(MAIN_OBJ) $(OUT)/liboneshot.a
 	@echo "  LD    $@"

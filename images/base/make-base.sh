@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
-# Makes a Python 3.11 base image from Debian packages, for machines that reach a Debian mirror
-# but no image registry. It holds pip for the build stages; the run images are assembled from an
-# allow-list (../python/rootfs.py), so nothing here has to be small or bare.
+# Makes a base image from Debian packages, for machines that reach a Debian mirror but no image
+# registry: python-base:bookworm for the run images (Python 3.11 with pip for the build stages; the
+# images are assembled from an allow-list, ../python/rootfs.py, so nothing here has to be small),
+# or debian-base:bookworm for the orchestrator's image (Debian with apt).
 #
-# usage: make-base.sh [--force]
-#   BASE_TAG            name of the image             (python-base:bookworm)
+# usage: make-base.sh [--debian] [--force]
+#   BASE_TAG            name of the image             (one of the above)
 #   APT_MIRROR          mirror for all suites         (what this machine's apt uses for bookworm,
 #                                                      else mmdebstrap's default)
 #   SOURCE_DATE_EPOCH   upper bound of file times     (the release of bookworm)
 # An image made by the same recipe is kept; --force makes it again to pick up security updates.
 set -euo pipefail
 
-tag=${BASE_TAG:-python-base:bookworm}
+tag=python-base:bookworm
+variant=essential
+command='["python3"]'
 suite=bookworm
 packages=python3,python3-distutils,python3-gdbm,python3-pip,ca-certificates,libgomp1,libstdc++6,media-types,netbase,openssl,tzdata
 # One fixed time for all files: the same packages then give the same layer.
@@ -21,6 +24,21 @@ fail() {
     echo "make-base: $*" >&2
     exit 1
 }
+
+force=false
+for argument; do
+    case $argument in
+    --debian)
+        tag=debian-base:bookworm
+        variant=apt
+        command='["bash"]'
+        packages=ca-certificates
+        ;;
+    --force) force=true ;;
+    *) fail "there is no option '$argument'" ;;
+    esac
+done
+tag=${BASE_TAG:-$tag}
 
 # The Debian entries of this machine's apt, without third-party repositories: what apt can fetch
 # here, mmdebstrap can fetch too. Empty where the machine runs another release.
@@ -52,9 +70,9 @@ install_mmdebstrap() {
 sources=$(if [ -z "${APT_MIRROR:-}" ]; then host_sources; fi)
 recipe=$({
     cat "${BASH_SOURCE[0]}"
-    echo "${APT_MIRROR:-$sources} $SOURCE_DATE_EPOCH"
+    echo "$variant $packages ${APT_MIRROR:-$sources} $SOURCE_DATE_EPOCH"
 } | sha256sum | cut -c1-16)
-if [ "${1:-}" != --force ]; then
+if ! $force; then
     have=$(docker image inspect -f '{{index .Config.Labels "oneshot.recipe"}}' "$tag" 2>/dev/null || true)
     [ "$have" = "$recipe" ] && exit 0
 fi
@@ -70,11 +88,11 @@ from=()
 [ -z "${APT_MIRROR:-}" ] || from=("$APT_MIRROR")
 [ -z "$sources" ] || from=(-)
 echo "fetching Debian packages (${APT_MIRROR:-${sources:+mirror of this machine}})"
-# Essential: dpkg and its few friends, no apt inside. Documents and translations never get unpacked.
-mmdebstrap --mode=auto --variant=essential --include="$packages" --format=tar \
+# Essential: dpkg and its few friends, no apt inside; "apt" adds that. Documents and translations never get unpacked.
+mmdebstrap --mode=auto --variant="$variant" --include="$packages" --format=tar \
     --aptopt="$tmp/apt.conf" --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
     "$suite" "$tmp/base.tar" ${from[@]+"${from[@]}"} <<<"$sources"
 
 docker import --change "LABEL oneshot.recipe=$recipe" --change 'ENV LANG=C.UTF-8' \
-    --change 'CMD ["python3"]' "$tmp/base.tar" "$tag"
+    --change "CMD $command" "$tmp/base.tar" "$tag"

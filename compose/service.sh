@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Starts and stops the service on this machine, without compose: what `make run` and `make stop` do.
+#
+# usage: service.sh start|stop
+#   ONESHOT_STATE_DIR   where it keeps its things (/var/lib/oneshot for root, else below ~/.local/state)
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+oneshot=$root/build/release/oneshot
+if [ "$(id -u)" = 0 ]; then
+    default=/var/lib/oneshot
+else
+    default=${XDG_STATE_HOME:-$HOME/.local/state}/oneshot
+fi
+state=${ONESHOT_STATE_DIR:-$default}
+pid_file=$state/oneshot.pid
+log=$state/oneshot.log
+native=http://127.0.0.1:${ONESHOT_PORT:-8000}
+aiq=http://127.0.0.1:${SANDBOX_PORT:-6000}
+telemetry=http://127.0.0.1:${TELEMETRY_PORT:-8080}
+
+# The monitor that the file names, if it is one of ours and still alive.
+running() {
+    local pid
+    pid=$(cat "$pid_file" 2>/dev/null) || return 1
+    [ -n "$pid" ] && grep -qs oneshot "/proc/$pid/cmdline" && echo "$pid"
+}
+
+# until_true SECONDS COMMAND...
+until_true() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.2
+    done
+}
+
+stop() {
+    local pid
+    pid=$(running) || {
+        echo 'not running'
+        return 0
+    }
+    kill -TERM "$pid"
+    until_true 60 not_running || {
+        echo "still running after a minute: process $pid" >&2
+        return 1
+    }
+    echo stopped
+}
+
+not_running() {
+    ! running
+}
+
+start() {
+    local pid reply
+    if pid=$(running); then
+        echo "Already running as process $pid (make stop ends it)."
+    else
+        mkdir -p "$state"
+        cd "$root"
+        setsid "$oneshot" serve >>"$log" 2>&1 </dev/null &
+        printf 'Starting'
+        until_true 120 ready_or_gone || true
+        echo
+    fi
+    curl -sf "$native/ready" >/dev/null || {
+        echo "The service did not become ready; the end of $log:" >&2
+        tail -n 20 "$log" >&2
+        return 1
+    }
+    reply=$(curl -sS -H 'Content-Type: application/json' "$aiq/execute" \
+        -d '{"generated_code": "import sys; print(6 * 7, sys.version.split()[0])", "timeout": 30}')
+    case $reply in
+    *'"completed"'*'42 3.'*) ;;
+    *)
+        echo "The proof run failed: $reply" >&2
+        return 1
+        ;;
+    esac
+    cat <<TEXT
+Running, and one program was run: $reply
+
+  aiq         $aiq/execute
+  telemetry   $telemetry/
+  native      $native/v1/runs    $native/health    $native/metrics
+
+  log         $log
+  command     $oneshot run program.py
+  stop        make stop
+TEXT
+}
+
+ready_or_gone() {
+    printf . >&2
+    curl -sf "$native/ready" || not_running
+}
+
+case ${1:-} in
+start) start ;;
+stop) stop ;;
+*)
+    sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
+    exit 2
+    ;;
+esac

@@ -88,7 +88,8 @@ enum report_flags {
     REPORT_STDOUT_CUT = 1 << 0,
     REPORT_STDERR_CUT = 1 << 1,
     REPORT_PEAK_KNOWN = 1 << 2, /* peak_bytes was readable on this machine */
-    REPORT_FLAGS_ALL = (1 << 3) - 1,
+    REPORT_KEPT = 1 << 3,       /* JOB_KEEP, and the worker is indeed there for another run */
+    REPORT_FLAGS_ALL = (1 << 4) - 1,
 };
 
 /* FRAME_RESULT */

@@ -91,7 +91,7 @@ uint64_t cgroup_read(const struct cgroup *cg, enum cgroup_file file, bool *ret_k
 void cgroup_look(const struct cgroup *cg, struct cgroup_look *ret)
 {
     *ret = (struct cgroup_look){0};
-    for (int i = 0; i < CGROUP_FILES; i++) {
+    for (int i = 0; i < CGROUP_TASKS; i++) {
         bool is_known;
 
         ret->value[i] = cgroup_read(cg, (enum cgroup_file)i, &is_known);

@@ -14,8 +14,8 @@ enum cgroup_file {
     CGROUP_OOM,   /* the file with the oom_kill line */
     CGROUP_LIMIT, /* how often the memory limit was met */
     CGROUP_PIDS,  /* the file with the max line */
-    CGROUP_TASKS,
     CGROUP_CPU,
+    CGROUP_TASKS, /* no part of a look: only asked for by itself */
     CGROUP_FILES,
 };
 
@@ -27,7 +27,7 @@ struct cgroup {
 /* A value that could not be read is 0 and its bit in `known` (1 << enum cgroup_file) is clear. */
 struct cgroup_look {
     uint32_t known;
-    uint64_t value[CGROUP_FILES]; /* bytes, bytes, events, events, events, tasks, microseconds */
+    uint64_t value[CGROUP_TASKS]; /* bytes, bytes, events, events, events, microseconds */
 };
 
 void cgroup_open(struct cgroup *cg, const char *root);

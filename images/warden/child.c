@@ -228,10 +228,14 @@ static bool is_from_outside(const struct signalfd_siginfo *s)
 
 void child_take_signals(struct child *c)
 {
-    struct signalfd_siginfo info;
+    struct signalfd_siginfo info[4];
+    ssize_t n;
 
-    while (read(c->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-        c->is_told |= is_from_outside(&info);
+    do {
+        n = read(c->signal_fd, info, sizeof(info));
+        for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(*info); i++)
+            c->is_told |= is_from_outside(&info[i]);
+    } while (n == (ssize_t)sizeof(info));
 }
 
 /* Waits for the next change of a child, at most until `deadline`. False when that has passed. */
@@ -253,7 +257,7 @@ int child_stop(struct child *c)
 
     if (c->pid == 0 || kill(c->pid, SIGSTOP) < 0)
         return -1;
-    for (;;) {
+    while (wait_for_change(c, deadline)) {
         int status;
         pid_t pid = waitpid(c->pid, &status, WUNTRACED | WNOHANG);
 
@@ -263,9 +267,8 @@ int child_stop(struct child *c)
             note_death(c, pid, status);
             return -1;
         }
-        if (!wait_for_change(c, deadline))
-            return -1;
     }
+    return -1;
 }
 
 void child_continue(const struct child *c)

@@ -76,7 +76,8 @@ static bool is_alone(const struct warden *w)
 /*
  * Brings all processes to rest. A pandas process takes 10 ms to die and 0.1 ms to stop, and the
  * container is destroyed soon anyway: a worker that is alone and has reported is only stopped.
- * Returns whether the worker can serve another run.
+ * Returns whether the worker can serve another run; then it is stopped too, until the result is
+ * on its way.
  */
 static bool settle(struct warden *w)
 {
@@ -85,10 +86,10 @@ static bool settle(struct warden *w)
     bool is_good = w->pump.has_report && !w->pump.is_broken && w->child.pid;
     bool is_kept = is_good && !is_limited && w->intake.job.flags & JOB_KEEP;
 
+    /* What it has not taken yet would mix with the next job. */
+    is_kept = is_kept && queue_is_empty(&w->in);
     if (is_kept && !is_alone(w) && child_kill_others(&w->child) < 0)
         is_good = is_kept = false;
-    if (is_kept && !(w->intake.job.flags & JOB_GATHER))
-        return true;
     if (is_good && child_stop(&w->child) == 0 && (is_kept || is_alone(w)))
         return is_kept;
     child_kill_all(&w->child);
@@ -99,9 +100,13 @@ static bool settle(struct warden *w)
 static void drain(struct warden *w)
 {
     struct pump *p = &w->pump;
+    uint64_t seen;
 
-    while (!pump_drain(p) && warden_wait_room(w) == 0)
-        continue;
+    do {
+        seen = p->seen[PUMP_OUT] + p->seen[PUMP_ERR];
+        while (!pump_drain(p) && warden_wait_room(w) == 0)
+            continue;
+    } while (seen != p->seen[PUMP_OUT] + p->seen[PUMP_ERR] && !p->is_over_output && !w->is_lost);
     while (!p->has_report && !p->is_broken && !w->is_lost) {
         pump_control(p, true);
         if (!p->has_more)
@@ -166,6 +171,11 @@ void warden_finish(struct warden *w)
     feed_close(&w->feed);
     is_kept = settle(w);
     drain(w);
+    if (p->is_over_output && is_kept) {
+        child_kill_all(&w->child);
+        is_kept = false;
+    }
+    w->ending.is_over_output |= p->is_over_output;
     cgroup_look(&w->cgroup, &after);
     fill_usage(w, &after, &r);
     decide(w, &after, &r);
@@ -176,6 +186,7 @@ void warden_finish(struct warden *w)
     tell(w, FRAME_ENDED, NULL, 0);
     if (w->intake.job.flags & JOB_GATHER && !w->is_lost)
         gather(w);
+    r.flags |= is_kept ? REPORT_KEPT : 0;
     send_result(w, &r);
     if (is_kept)
         child_continue(&w->child);

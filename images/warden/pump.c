@@ -64,6 +64,7 @@ void pump_begin(struct pump *p, const struct job *job)
         p->passed[i] = 0;
     p->job = job;
     p->is_over_output = p->is_broken = p->has_report = false;
+    p->report = (struct end_report){0};
 }
 
 static bool is_past_soft(const struct pump *p, int stream)

@@ -13,6 +13,12 @@ SIGINT = 2
 NO_FLUSH = 120  # CPython's exit status when standard output cannot be written
 
 
+class Parked:
+    """Threads of the worker's own that stand still and are none of the program's."""
+
+    threads = 0
+
+
 class Ending:
     """What became of the program's main module."""
 
@@ -81,7 +87,7 @@ def forget(names: dict[str, object]) -> None:
     """
     import _thread
 
-    if _thread._count():
+    if _thread._count() > Parked.threads:
         return
     for name in ("last_type", "last_value", "last_traceback"):
         if hasattr(sys, name):

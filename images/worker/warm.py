@@ -17,7 +17,7 @@ import gc
 import os
 import sys
 
-from . import plots, rehearsal
+from . import ending, plots, rehearsal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 SHORT_SWITCH_S = 0.0005  # the importing thread gives way to an arriving job after so long
 RECHECK_S = 0.02
+FORK_S = 5.0
+FOR_EVER_S = 1e9
 
 RUNNING, HELD, DONE = range(3)
+FORKS = ("os.fork", "os.forkpty")
 
 
 class Warmer:
@@ -41,6 +44,7 @@ class Warmer:
         self.gate = _thread.allocate_lock()  # the thread waits here
         self.done = _thread.allocate_lock()  # free once it is done
         self.resuming = _thread.allocate_lock()
+        self.watches_forks = False
         self.hidden: dict[str, ModuleType] = {}
         self.filters: object = None
         self.outer_filters: object = None
@@ -59,7 +63,6 @@ class Warmer:
         sys.meta_path.insert(0, self)
         sys.setswitchinterval(SHORT_SWITCH_S)
         gc.disable()
-        os.register_at_fork(before=self.resume)
         _thread.start_new_thread(self.work, ())
 
     def ask(self) -> None:
@@ -82,20 +85,23 @@ class Warmer:
         gc.freeze()
         gc.enable()
 
-    def resume(self) -> None:
+    def resume(self, limit_s: float = FOR_EVER_S) -> None:
         """Lets the thread finish the library that it is at, and waits for that."""
         with self.resuming:
             if self.state != HELD:
                 return
             self.state = RUNNING
+            ending.Parked.threads = 0
             if self.locks is not None:
                 self.locks.acquire = self.acquire
             sys.modules.update(self.hidden)
             self.hidden = {}
             program_filters = self.swap_filters(self.filters)
             self.gate.release()
+            waited = 0.0
             while not self.done.acquire(True, RECHECK_S):
-                if self.waits_for_me():
+                waited += RECHECK_S
+                if self.waits_for_me() or waited > limit_s:
                     break
             self.swap_filters(program_filters)
             forget_thread(self.ident)
@@ -119,6 +125,18 @@ class Warmer:
             return bool(plain(lock))
 
         self.locks.acquire = acquire
+        ending.Parked.threads = 1
+        if not self.watches_forks:
+            self.watches_forks = True
+            # Hooks of libraries take locks before a fork, logging's for one, that the thread may
+            # need: the audit event comes before all of them, ours only before the older ones. It
+            # is for subprocess's preexec_fn, which has no event.
+            sys.addaudithook(self.before_fork)
+            os.register_at_fork(before=self.before_fork)
+
+    def before_fork(self, event: str = "os.fork", _: object = None) -> None:
+        if self.state == HELD and event in FORKS:
+            self.resume(FORK_S)
 
     def leave_no_trace(self) -> None:
         """Of the thread and of how it was made to run."""

@@ -7,6 +7,7 @@ import os
 import pathlib
 import time
 import uuid
+from collections.abc import Callable
 
 import engine
 import frames
@@ -194,6 +195,28 @@ class Box:
         """Command lines of what runs in the container now."""
         top = engine.call("GET", f"/containers/{self.id}/top?ps_args=-o%20pid,args")
         return [row[-1] for row in top["Processes"] or []]  # type: ignore[index]
+
+    def wait_until(self, holds: Callable[[], bool], within: float = 20.0) -> None:
+        """Asks again and again: for what happens in the container and sends no frame."""
+        deadline = time.monotonic() + within
+        while not holds():
+            assert time.monotonic() < deadline, "it did not come to that"
+            time.sleep(0.02)
+
+    def wait_alone(self) -> None:
+        """Until the warden is the only process."""
+        self.wait_until(lambda: len(self.processes()) == 1)
+
+    def wait_quiet(self) -> None:
+        """Until no process uses processor time any more: all are done or blocked."""
+        used = [-1, -2, -3]
+
+        def is_quiet() -> bool:
+            stats = engine.call("GET", f"/containers/{self.id}/stats?stream=false&one-shot=true")
+            used.append(stats["cpu_stats"]["cpu_usage"]["total_usage"])  # type: ignore[index]
+            return used[-1] - used[-4] < 1_000_000
+
+        self.wait_until(is_quiet, within=60.0)
 
     def remove(self) -> None:
         self.stream.close()

@@ -80,6 +80,7 @@ class Result:
     is_stdout_cut: bool = False
     is_stderr_cut: bool = False
     has_peak: bool = False
+    is_kept: bool = False
     wall_us: int = 0
     cpu_us: int = 0
     peak: int = 0
@@ -102,7 +103,7 @@ class Result:
         assert pad == 0
         self.end = ENDS[end]
         self.is_stdout_cut, self.is_stderr_cut = bool(flags & 1), bool(flags & 2)
-        self.has_peak = bool(flags & 4)
+        self.has_peak, self.is_kept = bool(flags & 4), bool(flags & 8)
         self.wall_us, self.cpu_us, self.peak, self.stdout_bytes, self.stderr_bytes = numbers
 
     def add(self, kind: int, data: bytes) -> None:

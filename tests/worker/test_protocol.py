@@ -150,13 +150,16 @@ def test_calls_are_carried_with_their_number_and_answered(make: MakeBox) -> None
 
 
 def test_what_was_printed_stands_before_the_call(make: MakeBox) -> None:
-    box = make()
-    box.start(SEND + "for n in range(50):\n    print(n)\n    send(0x48, b'%d' % n)")
-    result = box.wait()
-    told = [(kind, data) for kind, data in result.order if kind in (frames.STDOUT, frames.STEP)]
-    assert told == [
-        pair for n in range(50) for pair in ((frames.STDOUT, b"%d\n" % n), (frames.STEP, b"%d" % n))
-    ]
+    """Later output may come earlier than a frame, earlier output never later."""
+    result = make().run(SEND + "for n in range(50):\n    print(n)\n    send(0x48, b'%d' % n)")
+    printed, steps = b"", []
+    for kind, data in result.order:
+        if kind == frames.STDOUT:
+            printed += data
+        elif kind == frames.STEP:
+            assert data in printed.split()
+            steps.append(int(data))
+    assert steps == list(range(50))
 
 
 def test_answers_that_nobody_reads_do_not_stop_the_deadline(make: MakeBox) -> None:
@@ -177,10 +180,12 @@ def test_answers_that_nobody_reads_do_not_stop_the_deadline(make: MakeBox) -> No
 
 def test_kept_worker_serves_another_run_with_its_variables(make: MakeBox) -> None:
     box = make()
-    assert box.run("x = 41\nprint('one')", flags=KEEP).out == "one\n"
+    result = box.run("x = 41\nprint('one')", flags=KEEP)
+    assert (result.out, result.is_kept) == ("one\n", True)
     result = box.run("print(x + 1)", flags=KEEP)
-    assert (result.out, result.stdout_bytes) == ("42\n", 3)
-    assert box.run("print(x)").out == "41\n"
+    assert (result.out, result.stdout_bytes, result.is_kept) == ("42\n", 3, True)
+    result = box.run("print(x)")
+    assert (result.out, result.is_kept) == ("41\n", False)
     with pytest.raises((TimeoutError, StreamEnded)):
         box.start("print(x)")
         box.wait(within=1.0)
@@ -219,14 +224,20 @@ threading.Thread(target=late).start()
 
 def test_output_between_runs_belongs_to_no_run(make: MakeBox) -> None:
     box = make()
-    code = "import threading, time, os\ndef late():\n    go.wait()\n    os.write(1, b'stale')\n    done.set()\n"
-    code += "go, done = threading.Event(), threading.Event()\n"
-    code += "t = threading.Thread(target=late, daemon=True)\nt.start()\n"
-    code += "threading.Timer(0.1, go.set).start()\nthreading.Timer(0, lambda: None)\n"
-    box.run(code + "", flags=KEEP)
-    result = box.run("done.wait()\nprint('mine')", flags=KEEP)
-    assert result.out in ("mine\n", "stalemine\n")
-    assert box.run("print('next')", flags=KEEP).out == "next\n"
+    code = """
+import os, subprocess, threading, time
+def late():
+    first.wait()  # the end of the run takes all other processes along
+    time.sleep(0.5)
+    os.write(1, b'stale')
+    subprocess.Popen(['sleep', '99'])
+first = subprocess.Popen(['sleep', '88'])
+threading.Thread(target=late, daemon=True).start()
+"""
+    assert box.run(code, flags=KEEP).exit_code == 0
+    box.wait_until(lambda: "sleep 99" in box.processes())
+    result = box.run("print('mine')", flags=KEEP)
+    assert (result.out, result.stdout_bytes) == ("mine\n", 5)
 
 
 def test_files_are_sent_once_over_a_session(make: MakeBox) -> None:
@@ -259,7 +270,8 @@ def test_input_module_of_a_later_run_is_found(make: MakeBox) -> None:
 
 def test_limit_ends_the_session(make: MakeBox) -> None:
     box = make()
-    assert box.run("import time\ntime.sleep(60)", flags=KEEP, timeout_ms=300).end == "timeout"
+    result = box.run("import time\ntime.sleep(60)", flags=KEEP, timeout_ms=300)
+    assert (result.end, result.is_kept) == ("timeout", False)
     assert len(box.processes()) <= 2
     box.send(frames.job())
     assert box.wait_exit() == 0
@@ -267,26 +279,47 @@ def test_limit_ends_the_session(make: MakeBox) -> None:
 
 def test_forged_frames_between_runs_are_dropped(make: MakeBox) -> None:
     box = make()
-    code = (
-        SEND
-        + "import threading, time\ndef forge():\n    time.sleep(0.2)\n    send(0x45, b'\"old\"')\n"
-    )
-    code += (
-        "    send(0x62, struct.pack('<iiI', 9, 0, 0))\n    sent.set()\nsent = threading.Event()\n"
-    )
-    code += "threading.Thread(target=forge, daemon=True).start()"
-    assert box.run(code, flags=KEEP).exit_code == 0
-    time.sleep(0.6)
-    result = box.run("print(sent.is_set())", flags=KEEP)
-    assert (result.out, result.exit_code, result.value) == ("True\n", 0, b"")
+    code = """
+import subprocess, threading, time
+def forge():
+    first.wait()  # the end of the run takes all other processes along
+    time.sleep(0.5)
+    send(0x45, b'"old"')
+    send(0x62, struct.pack('<iiI', 9, 0, 0))
+    subprocess.Popen(['sleep', '99'])
+first = subprocess.Popen(['sleep', '88'])
+threading.Thread(target=forge, daemon=True).start()
+"""
+    assert box.run(SEND + code, flags=KEEP).is_kept
+    box.wait_until(lambda: "sleep 99" in box.processes())
+    result = box.run("print(first.poll())", flags=KEEP)
+    assert (result.out, result.exit_code, result.value) == ("-9\n", 0, b"")
 
 
 def test_worker_that_dies_parked_ends_the_container(make: MakeBox) -> None:
     box = make()
-    code = "import threading, os\nthreading.Timer(0.2, os._exit, (1,)).start()"
-    box.run("import threading, os\nt = threading.Thread(target=lambda: (__import__('time').sleep(0.3),"
-            " os._exit(1)), daemon=True)\nt.start()", flags=KEEP)  # fmt: skip
-    assert code and box.wait_exit() == 1
+    code = """
+import os, subprocess, threading, time
+def leave():
+    first.wait()
+    time.sleep(0.5)
+    os._exit(1)
+first = subprocess.Popen(['sleep', '88'])
+threading.Thread(target=leave, daemon=True).start()
+"""
+    assert box.run(code, flags=KEEP).is_kept
+    assert box.wait_exit() == 1
+
+
+def test_worker_that_dies_at_the_end_of_a_run_is_not_said_to_be_kept(make: MakeBox) -> None:
+    box = make()
+    code = """
+import os, subprocess, threading
+first = subprocess.Popen(['sleep', '88'])
+threading.Thread(target=lambda: (first.wait(), os._exit(1)), daemon=True).start()
+"""
+    result = box.run(code, flags=KEEP)
+    assert result.exit_code == 0 and (not result.is_kept or box.wait_exit() == 1)
 
 
 def test_meta_is_optional_and_unknown_keys_are_ignored(run: Run, make: MakeBox) -> None:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+import box as boxes
 import frames
 from conftest import MakeBox
 
@@ -34,8 +35,8 @@ assert begun() == [], begun()
 MOMENTS = [0.0, 0.015, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.9]
 
 
-def taken(science: MakeBox, moment: float, **options: object):  # type: ignore[no-untyped-def]
-    box = science(warm=WARM, **options)
+def taken(science: MakeBox, moment: float) -> boxes.Box:
+    box = science(warm=WARM)
     time.sleep(moment)
     return box
 
@@ -59,14 +60,52 @@ def test_import_of_another_library_that_needs_it_goes_on(science: MakeBox, momen
     assert (result.out, result.err) == ("seaborn 0.5\n", "")
 
 
-@pytest.mark.parametrize("moment", MOMENTS[::2])
-def test_fork_waits_for_what_is_held(science: MakeBox, moment: float) -> None:
-    code = (
-        PROBE
-        + "import os\nif os.fork() == 0:\n    import pandas\n    print(pandas.Series([4]).sum())\n    os._exit(0)\n"
-    )
-    result = taken(science, moment).run(code + "print(os.wait()[1])")
-    assert sorted(result.out.split()) == ["0", "4"], result.err
+FORKS = {
+    "fork": """
+import os
+if os.fork() == 0:
+    import pandas
+    print(pandas.Series([4]).sum(), flush=True)
+    os._exit(0)
+print(os.wait()[1])
+""",
+    # Their own hooks take locks before a fork that an import may need.
+    "hooks": """
+import logging, concurrent.futures.thread, random, os
+if os.fork() == 0:
+    import pandas
+    print(pandas.Series([4]).sum(), flush=True)
+    os._exit(0)
+print(os.wait()[1])
+""",
+    "pool": """
+import multiprocessing
+def work(n):
+    import pandas
+    return int(pandas.Series([n]).sum())
+with multiprocessing.Pool(1) as pool: print(*pool.map(work, [4, 0]))
+""",
+    "preexec": """
+import logging, subprocess
+subprocess.run(['echo', '4'], preexec_fn=lambda: None)
+import pandas
+print(pandas.Series([0]).sum())
+""",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("name", FORKS)
+def test_fork_waits_for_what_is_held(science: MakeBox, name: str, moment: float) -> None:
+    result = taken(science, moment).run(PROBE + FORKS[name])
+    assert sorted(result.out.split()) == ["0", "4"], (result.end, result.err)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_end_of_a_program_is_the_same(science: MakeBox, moment: float) -> None:
+    code = "class A:\n    def __del__(self): print('deleted')\na = A()\nf = open('x', 'w')\nf.write('kept')"
+    result = taken(science, moment).run(code, flags=frames.GATHER)
+    assert (result.out, result.files) == ("deleted\n", {"x": b"kept"})
 
 
 @pytest.mark.parametrize("moment", MOMENTS[::2])
@@ -110,19 +149,10 @@ def test_deadline_holds_while_a_program_waits_for_an_import(science: MakeBox) ->
     assert result.end == "timeout" and result.elapsed_s < 4.4
 
 
-def finished(science: MakeBox):  # type: ignore[no-untyped-def]
-    """A container that has imported everything: it uses no more processor time."""
-    import engine
-
+def finished(science: MakeBox) -> boxes.Box:
+    """A container that has imported everything."""
     box = science(warm=WARM)
-    used, still = -1, 0
-    deadline = time.monotonic() + 60
-    while still < 3 and time.monotonic() < deadline:
-        stats = engine.call("GET", f"/containers/{box.id}/stats?stream=false&one-shot=true")
-        now = stats["cpu_stats"]["cpu_usage"]["total_usage"]  # type: ignore[index]
-        still = still + 1 if now - used < 500_000 else 0
-        used = now
-        time.sleep(0.2)
+    box.wait_quiet()
     return box
 
 

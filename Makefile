@@ -47,7 +47,7 @@ FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/fuzz/%)
 WARDEN_SRC := $(wildcard images/warden/*.c) orchestrator/frames/frame.c orchestrator/frames/stream.c
 WARDEN_OBJ := $(WARDEN_SRC:%.c=$(OUT)/warden-obj/%.o)
 
-.PHONY: all help run stop up down check images warden unit coverage fuzz fuzz-replay fuzz-bin lint \
+.PHONY: all help run stop up down check images warden unit coverage fuzz fuzz-replay fuzz-bin valgrind e2e lint \
 	lint-pin tidy fmt clean
 all: $(OUT)/oneshot warden
 
@@ -116,6 +116,9 @@ $(OUT)/unit/%: tests/unit/%.c $(OUT)/liboneshot.a
 	@$(CC) $(CPPFLAGS) $(shell pkg-config --cflags check) $(CFLAGS) -Wno-pedantic -MMD -MP -MF $@.d -o $@ $< \
 		$(LDFLAGS) $(OUT)/liboneshot.a $(LDLIBS) $(shell pkg-config --libs check)
 
+valgrind: $(UNIT_BIN) ## the same under valgrind (BUILD=debug)
+	@tests/unit/run.sh --valgrind $(UNIT_BIN)
+
 coverage: ## line coverage of the unit tests, per room
 	@MAKE="$(MAKE)" tests/unit/coverage.sh
 
@@ -138,6 +141,16 @@ $(OUT)/fuzz/%: tests/fuzz/%.c $(filter %.o,$(FUZZ_MAIN)) $(OUT)/liboneshot.a
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FUZZ_MAIN) \
 		$(LDFLAGS) $(OUT)/liboneshot.a $(LDLIBS)
 
+# ---- tests against a running service (pytest) ----
+TEST_VENV := build/venv-tests
+$(TEST_VENV)/ready: tests/requirements.txt
+	@python3 -m venv $(TEST_VENV)
+	@$(TEST_VENV)/bin/pip -q --disable-pip-version-check install --require-hashes -r $<
+	@touch $@
+
+e2e: $(TEST_VENV)/ready $(OUT)/oneshot ## the tests against running services (needs the images)
+	@$(TEST_VENV)/bin/python -m pytest -q tests/e2e
+
 # ---- style ----
 VENV := build/venv
 $(VENV)/ready: tests/lint/requirements.txt
@@ -148,7 +161,9 @@ $(VENV)/ready: tests/lint/requirements.txt
 lint: $(VENV)/ready ## format, layers, ceilings, clang-tidy, shellcheck, ruff
 	@MAKE="$(MAKE)" tests/lint/run.sh $(VENV)/bin
 
-lint-pin: ## write the hashes of the lint tools anew (needs pip-compile)
+lint-pin: ## write the hashes of the lint and test tools anew (needs pip-compile)
+	@pip-compile -q --generate-hashes --strip-extras --no-header --no-emit-find-links \
+		--no-emit-index-url -o tests/requirements.txt tests/requirements.in
 	@pip-compile -q --generate-hashes --strip-extras --no-header --no-emit-find-links \
 		-o tests/lint/requirements.txt tests/lint/requirements.in
 

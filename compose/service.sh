@@ -32,6 +32,7 @@ until_true() {
     shift
     until "$@" >/dev/null 2>&1; do
         [ "$SECONDS" -lt "$end" ] || return 1
+        printf .
         sleep 0.2
     done
 }
@@ -47,7 +48,7 @@ stop() {
         echo "still running after a minute: process $pid" >&2
         return 1
     }
-    echo stopped
+    printf "\nstopped\n"
 }
 
 not_running() {
@@ -63,7 +64,7 @@ start() {
         cd "$root"
         setsid "$oneshot" serve >>"$log" 2>&1 </dev/null &
         printf 'Starting'
-        until_true 120 ready_or_gone || true
+        until_true 120 ready_or_gone $! || true
         echo
     fi
     curl -sf "$native/ready" >/dev/null || {
@@ -93,9 +94,9 @@ Running, and one program was run: $reply
 TEXT
 }
 
+# ready_or_gone PID
 ready_or_gone() {
-    printf . >&2
-    curl -sf "$native/ready" || not_running
+    curl -sf "$native/ready" || ! kill -0 "$1"
 }
 
 case ${1:-} in

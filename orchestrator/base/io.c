@@ -140,7 +140,7 @@ ssize_t io_read_some(int fd, void *out, size_t n, int64_t deadline_ms, struct er
 int io_read_file(const char *path, size_t max, char **ret_data, size_t *ret_len, struct err *err)
 {
     auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, max);
     if (fd < 0)

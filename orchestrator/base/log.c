@@ -185,7 +185,7 @@ static void put_plain(struct buf *b, const char *s, size_t n)
 /* A JSON string is safe already but for characters that JSON has no objection to. */
 static void put_quoted(struct buf *b, const char *s)
 {
-    CLEANUP(buf_done) struct buf json;
+    CLEANUP(buf_done) struct buf json = {0};
 
     buf_init(&json, LOG_LINE_MAX);
     json_put_str(&json, s, strlen(s));

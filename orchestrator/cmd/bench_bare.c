@@ -57,7 +57,7 @@ static int send_job(const struct bare *bare, int fd, struct err *err)
                       .file_max = (uint64_t)p->files_out_size,
                       .files_max = (uint64_t)p->files_out_total,
                       .files_count = (uint32_t)p->files_out};
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
     uint8_t bytes[JOB_LEN];
 
     buf_init(&b, 1024 * 1024);

@@ -132,7 +132,7 @@ static bool look(CURL *curl, struct buf *reply, const char *policy)
 /* Asks the same service's /v1/pools; on other ports the native one is 8000's, by --pools. */
 static void wait_quiet(const struct bench_plan *p)
 {
-    CLEANUP(buf_done) struct buf reply;
+    CLEANUP(buf_done) struct buf reply = {0};
     int64_t deadline = clock_ms() + QUIET_LIMIT_MS, since = 0;
     CURL *curl;
 

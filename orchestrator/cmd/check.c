@@ -62,7 +62,7 @@ static int print_named(const struct options *o, const struct policy_set *set)
 
 static int check(const struct options *o, struct settings *s, struct policy_set *set)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
 
     yaml_init(&y);
     settings_read(&y, o->config, s);

@@ -113,8 +113,9 @@ static int open_core(struct front *f, struct err *err)
 
 /* ---- listeners ---- */
 
-static int listen_one(struct front *f, const struct listener *l, struct err *err)
+static int listen_one(struct front *f, size_t index, struct err *err)
 {
+    const struct listener *l = &f->settings.listeners[index];
     const struct http_api **apis;
     size_t n = 0;
 
@@ -133,7 +134,8 @@ static int listen_one(struct front *f, const struct listener *l, struct err *err
                 .address = l->address, .port = (uint16_t)l->port, .apis = apis, .app = &f->app},
             err) < 0)
         return err_wrap(err, "listen at %s:%lld", l->address, (long long)l->port);
-    log_info("%s listens at %s:%lld", l->dialects[0], l->address, (long long)l->port);
+    log_info("%s listens at %s:%u", l->dialects[0], l->address,
+             (unsigned)http_listener_port(f->server, index));
     return 0;
 }
 
@@ -157,7 +159,7 @@ static int open_listeners(struct front *f, struct err *err)
     if (http_server_new(&limits, &f->server, err) < 0)
         return -1;
     for (size_t i = 0; i < s->listeners_n; i++) {
-        if (listen_one(f, &s->listeners[i], err) < 0)
+        if (listen_one(f, i, err) < 0)
             return -1;
     }
     return 0;

@@ -96,7 +96,7 @@ static void put_text(struct buf *b, const char *key, const char *value)
 
 static void print_json(const struct view *v)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, 16 * 1024 * 1024);
     (void)buf_fmt(&b, "{\"service\":%s,\"pools\":[", v->has_service ? "true" : "false");

@@ -94,7 +94,7 @@ static void put_member(struct buf *b, const char *name, const char *value)
 
 static void put_meta(struct buf *out, const struct run_request *q)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
     bool figures = q->figures < 0 ? q->policy->figures : q->figures > 0;
 
     buf_init(&b, HEAD_MAX);
@@ -230,7 +230,7 @@ static int send_entry(struct run *run, struct buf *b, const struct workspace_ent
 
 int run_job_send(struct run *run, struct err *err)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, HEAD_MAX);
     put_job(run, &b);

@@ -106,7 +106,7 @@ static void put_files(struct http_parts *parts, const struct run_result *r)
 /* X-Files-Omitted: names as JSON strings would write them, so that any name fits a header. */
 static void name_omitted(struct http_exchange *x, const struct run_result *r)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     if (!r->omitted_n)
         return;

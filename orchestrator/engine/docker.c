@@ -53,7 +53,7 @@ static int image(struct engine *e, const char *reference, struct engine_image *r
 {
     char path[640];
     struct docker_request q = {.call = ENGINE_IMAGE, .method = "GET", .path = path};
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
 
     docker_http_reply_init(&r);
     if (!docker_image_is_valid(reference))
@@ -72,7 +72,7 @@ static int remove_within(struct engine *e, const char *id, int64_t ms, struct er
                                .path = path,
                                .limit_ms = ms > 0 ? ms : 1,
                                .also_ok = 404};
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
     struct err cause = {0};
 
     docker_http_reply_init(&r);
@@ -91,7 +91,7 @@ static int wait_exit(struct engine *e, const char *id, int64_t ms, int *ret_exit
 {
     char path[256];
     struct docker_request q = {.call = ENGINE_WAIT, .method = "POST", .path = path};
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
 
     docker_http_reply_init(&r);
     q.limit_ms = ms > 0 ? ms : 1;
@@ -157,8 +157,8 @@ static int create(struct engine *e, const struct engine_spec *spec, char ret_id[
     char path[256];
     struct docker_request q = {.call = ENGINE_CREATE, .method = "POST", .path = path};
     struct docker_warnings warnings;
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
-    CLEANUP(buf_done) struct buf body;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
+    CLEANUP(buf_done) struct buf body = {0};
     bool has_swappiness;
 
     docker_http_reply_init(&r);
@@ -185,7 +185,7 @@ static int create(struct engine *e, const struct engine_spec *spec, char ret_id[
 static int start(struct engine *e, const char *id, struct err *err)
 {
     static const struct verb v = {ENGINE_START, "POST", "/containers/%s/start", 304};
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
 
     docker_http_reply_init(&r);
     return call_verb(e, &v, id, &r, err);
@@ -217,8 +217,8 @@ static int update(struct engine *e, const char *id, int64_t memory, struct err *
 {
     char path[256];
     struct docker_request q = {.call = ENGINE_UPDATE, .method = "POST", .path = path};
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
-    CLEANUP(buf_done) struct buf body;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
+    CLEANUP(buf_done) struct buf body = {0};
     struct docker_warnings warnings;
 
     docker_http_reply_init(&r);
@@ -239,7 +239,7 @@ static int usage(struct engine *e, const char *id, uint64_t *ret_bytes, struct e
 {
     static const struct verb v = {ENGINE_USAGE, "GET",
                                   "/containers/%s/stats?stream=false&one-shot=true", 0};
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
 
     docker_http_reply_init(&r);
     if (call_verb(e, &v, id, &r, err) < 0)
@@ -250,7 +250,7 @@ static int usage(struct engine *e, const char *id, uint64_t *ret_bytes, struct e
 static int inspect(struct engine *e, const char *id, struct engine_state *ret, struct err *err)
 {
     static const struct verb v = {ENGINE_INSPECT, "GET", "/containers/%s/json", 0};
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
 
     docker_http_reply_init(&r);
     if (call_verb(e, &v, id, &r, err) < 0)
@@ -266,7 +266,7 @@ static int list(struct engine *e, struct engine_container **ret, size_t *ret_n, 
         .method = "GET",
         .path = "/containers/json?all=1&filters=%7B%22label%22%3A%5B%22" LABEL_INSTANCE "%22%5D%7D",
     };
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
 
     docker_http_reply_init(&r);
     if (docker_call(e, &q, &r, err) < 0)

@@ -159,7 +159,7 @@ static int take(int fd, size_t n, struct err *err)
 
 static int read_head(int fd, int64_t deadline_ms, struct docker_head *ret, struct err *err)
 {
-    CLEANUP(buf_done) struct buf head;
+    CLEANUP(buf_done) struct buf head = {0};
 
     buf_init(&head, DOCKER_ATTACH_HEAD_MAX);
     for (;;) {

@@ -133,7 +133,7 @@ static void put_env(struct buf *b, const struct engine_spec *s)
     put_key(b, "Env");
     for (size_t i = 0; i < s->env_n; i++) {
         const struct engine_pair *p = &s->env[i];
-        CLEANUP(buf_done) struct buf pair;
+        CLEANUP(buf_done) struct buf pair = {0};
 
         buf_init(&pair, DOCKER_BODY_MAX);
         (void)buf_fmt(&pair, "%s=%s", p->name, p->value);

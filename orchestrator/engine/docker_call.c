@@ -116,7 +116,7 @@ static int ask_version(struct engine *e, int64_t deadline_ms, bool is_too_old, u
 {
     int64_t limit = clock_ms() + e->limit_ms[ENGINE_PING];
     struct docker_http_request q = {.method = "GET", .path = "/_ping"};
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
 
     docker_http_reply_init(&r);
     q.deadline_ms = limit < deadline_ms ? limit : deadline_ms;
@@ -240,7 +240,7 @@ int docker_call(struct engine *e, const struct docker_request *q, struct docker_
 
 static int attach(struct engine *e, const char *id, int *ret_fd, struct err *err)
 {
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
     char tail[192], path[DOCKER_HTTP_PATH_MAX];
     int64_t deadline = clock_ms() + e->limit_ms[ENGINE_ATTACH];
 
@@ -262,7 +262,7 @@ int docker_call_attach(struct engine *e, const char *id, int *ret_fd, struct err
 int docker_has_swappiness(struct engine *e, bool *ret, struct err *err)
 {
     struct docker_request q = {.call = ENGINE_PING, .method = "GET", .path = "/info"};
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
     int version = atomic_load(&e->cgroup);
 
     docker_http_reply_init(&r);

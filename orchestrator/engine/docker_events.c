@@ -84,7 +84,7 @@ static int watch(struct watch *w, struct err *err)
                                     .on_tick = on_tick,
                                     .ctx = w,
                                     .deadline_ms = clock_ms() + e->limit_ms[ENGINE_EVENTS]};
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
 
     docker_http_reply_init(&r);
     if (docker_path(e, path_tail, q.deadline_ms, path, err) < 0)

@@ -17,7 +17,7 @@ enum { FILE_MAX = 1024 * 1024 };
 
 static void key_of(const struct pool *p, char out[DIGEST_TEXT])
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, FILE_MAX);
     (void)buf_str(&b, p->image.digest);

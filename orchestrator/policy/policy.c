@@ -247,7 +247,7 @@ void policy_set_read(struct yaml *y, const char *dir, struct policy_set *ret_set
 
 int policy_set_load(const char *dir, struct policy_set *ret_set, struct err *err)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     struct policy_set set;
 
     yaml_init(&y);

@@ -238,7 +238,7 @@ void settings_read(struct yaml *y, const char *path, struct settings *ret_settin
 
 int settings_load(const char *path, struct settings *ret_settings, struct err *err)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     struct settings s;
 
     yaml_init(&y);

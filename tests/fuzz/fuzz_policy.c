@@ -71,7 +71,7 @@ static void policy_release(struct policy *p)
 
 static void try_policy(const char *text, size_t n)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     char file[] = "fuzz.yaml";
     struct policy p = {.file = file}, again = {0};
     struct yaml_node *base, *root;
@@ -100,7 +100,7 @@ static void try_policy(const char *text, size_t n)
 
 static void try_settings(const char *text, size_t n)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     struct settings s = {0}, again = {0};
     struct yaml_node *root;
 

@@ -24,6 +24,8 @@ GIVEN_SIGNATURES = {
 NO_GUARD = {"orchestrator/base/banned.h"}
 
 WORDS = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+# A cleanup function would run on whatever the stack held, as soon as somebody returns early.
+BARE_OWNER = re.compile(r"^\s*(?:CLEANUP\(\w+\)|auto_\w+)\s[^=]*;", re.MULTILINE)
 TOKEN = re.compile(r"[A-Za-z_]\w*|[(){};]|[^\sA-Za-z_(){};]")
 # Keeps line numbers: what is replaced keeps its newlines.
 BLANKED = re.compile(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
@@ -107,6 +109,9 @@ def check_text(path: pathlib.PurePath, raw: str, source: str) -> list[str]:
     for number, line in enumerate(source.splitlines(), 1):
         if "//" in line:
             bad.append(f"{path}:{number}: a // comment")
+    for match in BARE_OWNER.finditer(source):
+        number = source.count("\n", 0, match.end()) + 1
+        bad.append(f"{path}:{number}: a local with a cleanup function is not initialised")
     count = raw.count("\n")
     most = HEADER_MAX if path.suffix == ".h" else SOURCE_MAX[path.parts[0]]
     if path.suffix == ".h" and path.parts[0] == "tests":

@@ -150,7 +150,7 @@ static void send_fill(int fd, const struct fake_step *s)
 
 static void send_reply(int fd, const struct fake_step *s)
 {
-    CLEANUP(buf_done) struct buf out;
+    CLEANUP(buf_done) struct buf out = {0};
     const char *body = s->body ? s->body : "";
 
     buf_init(&out, REQUEST_MAX);

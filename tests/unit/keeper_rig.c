@@ -113,8 +113,9 @@ static void share(void)
     ck_assert_ptr_ne(fake, MAP_FAILED);
     fake->now_ms = 1000000;
     fake->usage = 100 << 20;
-    (void)str_copy(fake->digest, "sha256:"
-                                 "1111111111111111111111111111111111111111111111111111111111111111",
+    (void)str_copy(fake->digest,
+                   "sha256:"
+                   "1111111111111111111111111111111111111111111111111111111111111111",
                    sizeof(fake->digest));
     init_lock();
 }

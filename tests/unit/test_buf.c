@@ -7,7 +7,7 @@
 
 START_TEST(an_empty_buffer_is_an_empty_string)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
     auto_free char *taken = NULL;
 
     buf_init(&b, 100);
@@ -22,7 +22,7 @@ END_TEST
 
 START_TEST(content_is_what_was_added_and_a_nul)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
     char *room;
 
     buf_init(&b, 100);
@@ -44,7 +44,7 @@ END_TEST
 START_TEST(every_length_up_to_the_maximum_fits_and_none_beyond)
 {
     for (size_t max = 0; max < 1030; max += max < 600 ? 1 : 43) {
-        CLEANUP(buf_done) struct buf b;
+        CLEANUP(buf_done) struct buf b = {0};
 
         buf_init(&b, max);
         for (size_t i = 0; i < max; i++)
@@ -58,7 +58,7 @@ END_TEST
 
 START_TEST(what_does_not_fit_is_dropped_with_all_that_follows)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, 4);
     ck_assert_int_eq(buf_str(&b, "ab"), 0);
@@ -77,7 +77,7 @@ END_TEST
 
 START_TEST(lengths_that_would_wrap_around_are_refused)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, SIZE_MAX);
     ck_assert_int_eq(buf_str(&b, "abc"), 0);
@@ -89,7 +89,7 @@ END_TEST
 
 START_TEST(memory_that_is_not_there_makes_it_full)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, SIZE_MAX / 4);
     ck_assert_int_eq(buf_str(&b, "abc"), 0);
@@ -102,7 +102,7 @@ END_TEST
 
 START_TEST(bytes_leave_at_the_front)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, 100);
     (void)buf_str(&b, "abcdef");
@@ -116,7 +116,7 @@ END_TEST
 
 START_TEST(taken_content_belongs_to_the_taker)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
     auto_free char *taken = NULL;
 
     buf_init(&b, 100);
@@ -132,7 +132,7 @@ END_TEST
 
 START_TEST(formatted_text_may_be_longer_than_the_storage)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, 5000);
     ck_assert_int_eq(buf_fmt(&b, "%0*d", 3000, 7), 0);

@@ -73,7 +73,7 @@ static size_t count(const char *text, const char *part)
 
 START_TEST(shows_settings_and_all_policies)
 {
-    CLEANUP(printed_done) struct printed p;
+    CLEANUP(printed_done) struct printed p = {0};
 
     start_clean();
     p = check((const char *[]){"--config", "oneshot.yaml.example", "--policies=policies", NULL});
@@ -88,7 +88,7 @@ END_TEST
 
 START_TEST(explains_the_policies_that_are_named)
 {
-    CLEANUP(printed_done) struct printed p;
+    CLEANUP(printed_done) struct printed p = {0};
 
     start_clean();
     p = check((const char *[]){"large", "--policies", "policies", "--", "aiq", NULL});
@@ -104,7 +104,7 @@ END_TEST
 
 START_TEST(is_quiet_where_all_is_well)
 {
-    CLEANUP(printed_done) struct printed all, one;
+    CLEANUP(printed_done) struct printed all = {0}, one = {0};
 
     start_clean();
     all = check((const char *[]){"-q", "--policies", "policies", NULL});
@@ -132,7 +132,7 @@ static const struct {
 
 START_TEST(fails_with_two_and_says_why)
 {
-    CLEANUP(printed_done) struct printed p;
+    CLEANUP(printed_done) struct printed p = {0};
 
     start_clean();
     p = check(wrong[_i].words);
@@ -145,7 +145,7 @@ END_TEST
 START_TEST(tells_every_fault_of_settings_and_policies)
 {
     char dir[] = "/tmp/test_check.XXXXXX", policy[64];
-    CLEANUP(printed_done) struct printed p;
+    CLEANUP(printed_done) struct printed p = {0};
     auto_fd int fd = -1;
 
     start_clean();
@@ -169,7 +169,7 @@ END_TEST
 
 START_TEST(prints_its_arguments)
 {
-    CLEANUP(printed_done) struct printed p;
+    CLEANUP(printed_done) struct printed p = {0};
 
     p = check((const char *[]){"--help", NULL});
     ck_assert_int_eq(p.status, 0);

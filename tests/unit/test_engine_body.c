@@ -14,7 +14,7 @@
 
 static cJSON *body_of(const struct engine_spec *s, bool has_swappiness)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
     struct err err = {0};
     cJSON *doc;
 
@@ -210,7 +210,7 @@ static const struct spoiled {
 START_TEST(refuses_what_would_lift_a_limit)
 {
     struct engine_spec s = baseline_spec("n", DIGEST, PROFILE);
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
     struct err err = {0};
 
     buf_init(&b, DOCKER_BODY_MAX);
@@ -226,7 +226,7 @@ START_TEST(refuses_a_body_that_is_too_large)
 {
     auto_free char *huge = malloc(2 * DOCKER_BODY_MAX);
     struct engine_spec s = baseline_spec("n", DIGEST, PROFILE);
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
     struct err err = {0};
 
     ck_assert_ptr_nonnull(huge);
@@ -245,7 +245,7 @@ END_TEST
 
 START_TEST(an_update_changes_memory_and_swap_together)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, DOCKER_BODY_MAX);
     docker_body_update(INT64_C(1) << 40, &b);

@@ -196,8 +196,8 @@ END_TEST
 
 START_TEST(no_decoder_takes_json_that_is_too_deep_or_too_large)
 {
-    CLEANUP(buf_done) struct buf deep;
-    CLEANUP(buf_done) struct buf wide;
+    CLEANUP(buf_done) struct buf deep = {0};
+    CLEANUP(buf_done) struct buf wide = {0};
 
     buf_init(&deep, 4 * 1000 * 1000);
     buf_init(&wide, 4 * 1000 * 1000);

@@ -470,7 +470,7 @@ static cJSON *read_expected(const struct engine *e)
 
 static cJSON *inspect_whole(struct engine *e, const char *id)
 {
-    CLEANUP(docker_http_reply_done) struct docker_http_reply r;
+    CLEANUP(docker_http_reply_done) struct docker_http_reply r = {0};
     char path[128];
     const struct docker_request q = {.call = ENGINE_INSPECT, .method = "GET", .path = path};
     cJSON *doc;

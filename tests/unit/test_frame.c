@@ -97,8 +97,7 @@ START_TEST(any_split_gives_the_same_frames)
 {
     auto_free uint8_t *storage = xmalloc(STORAGE);
     CLEANUP(buf_done)
-    struct buf bytes = {.max = 1 << 26},
-               want = {.max = 1 << 20}, seen = {.max = 1 << 20};
+    struct buf bytes = {.max = 1 << 26}, want = {.max = 1 << 20}, seen = {.max = 1 << 20};
     struct frame_reader r;
 
     for (int i = 0; i < 60; i++) {

@@ -16,20 +16,23 @@ static const struct quoted {
     size_t n;
     const char *json;
 } quoted[] = {
-    {"",                             0, "\"\""                                       },
-    {"abc",                          3, "\"abc\""                                    },
-    {"\"\\/",                        3, "\"\\\"\\\\/\""                              },
-    {"\b\t\n\f\r",                   5, "\"\\b\\t\\n\\f\\r\""                        },
-    {"\0\x01\x0b\x1f\x7f",           5, "\"\\u0000\\u0001\\u000b\\u001f\\u007f\""    },
-    {"\xC3\xA9\xF0\x9F\x98\x80",     6, "\"\xC3\xA9\xF0\x9F\x98\x80\""               },
-    {"a\xFF" "b",                    3, "\"a\xEF\xBF\xBD" "b\""                      },
-    {"\xE2\x82",                     2, "\"\xEF\xBF\xBD\""                           },
-    {"\xED\xA0\x80",                 3, "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""   },
+    {"",                         0, "\"\""                                    },
+    {"abc",                      3, "\"abc\""                                 },
+    {"\"\\/",                    3, "\"\\\"\\\\/\""                           },
+    {"\b\t\n\f\r",               5, "\"\\b\\t\\n\\f\\r\""                     },
+    {"\0\x01\x0b\x1f\x7f",       5, "\"\\u0000\\u0001\\u000b\\u001f\\u007f\"" },
+    {"\xC3\xA9\xF0\x9F\x98\x80", 6, "\"\xC3\xA9\xF0\x9F\x98\x80\""            },
+    {"a\xFF"
+     "b",                   3,
+     "\"a\xEF\xBF\xBD"
+     "b\""                                                                    },
+    {"\xE2\x82",                 2, "\"\xEF\xBF\xBD\""                        },
+    {"\xED\xA0\x80",             3, "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""},
 };
 
 START_TEST(quotes_what_json_cannot_hold)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, 1000);
     json_put_str(&b, quoted[_i].s, quoted[_i].n);
@@ -50,7 +53,7 @@ static char *repaired(const char *s, size_t n, size_t *ret_n)
 
 static void check_round_trip(const char *s, size_t n)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
     CLEANUP(cJSON_Delete_p) cJSON *back = NULL;
     auto_free char *want = NULL;
     struct err e = {0};
@@ -116,7 +119,7 @@ START_TEST(a_string_fits_exactly_or_the_buffer_is_full)
 
     memset(text, 'a', sizeof(text));
     for (size_t n = 0; n < sizeof(text); n += 61) {
-        CLEANUP(buf_done) struct buf b, tight;
+        CLEANUP(buf_done) struct buf b = {0}, tight = {0};
 
         buf_init(&b, n + 2);
         json_put_str(&b, text, n);
@@ -144,24 +147,24 @@ static const struct number {
     double v;
     const char *json;
 } numbers[] = {
-    {0,                     "0"                     },
-    {-0.0,                  "-0"                    },
-    {1,                     "1"                     },
-    {-2.5,                  "-2.5"                  },
-    {0.1,                   "0.1"                   },
-    {1.0 / 3,               "0.3333333333333333"    },
-    {9007199254740993.0,    "9007199254740992"      },
-    {1e20,                  "1e+20"                 },
-    {5e-324,                "4.94065645841247e-324" },
+    {0,                      "0"                      },
+    {-0.0,                   "-0"                     },
+    {1,                      "1"                      },
+    {-2.5,                   "-2.5"                   },
+    {0.1,                    "0.1"                    },
+    {1.0 / 3,                "0.3333333333333333"     },
+    {9007199254740993.0,     "9007199254740992"       },
+    {1e20,                   "1e+20"                  },
+    {5e-324,                 "4.94065645841247e-324"  },
     {1.7976931348623157e308, "1.7976931348623157e+308"},
-    {NAN,                   "null"                  },
-    {INFINITY,              "null"                  },
-    {-INFINITY,             "null"                  },
+    {NAN,                    "null"                   },
+    {INFINITY,               "null"                   },
+    {-INFINITY,              "null"                   },
 };
 
 START_TEST(numbers_are_written_shortest_and_come_back)
 {
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     buf_init(&b, 100);
     json_put_real(&b, numbers[_i].v);
@@ -207,10 +210,11 @@ START_TEST(fills_every_member_from_its_key)
     struct order o = {0};
     struct err e = {0};
 
-    ck_assert_int_eq(bind("{\"other\":1,\"name\":\"bolt\",\"count\":600,\"price\":2.5,\"paid\":true,"
-                          "\"extra\":[1,2],\"any\":-3}",
-                          &o, &j, NULL, &e),
-                     0);
+    ck_assert_int_eq(
+        bind("{\"other\":1,\"name\":\"bolt\",\"count\":600,\"price\":2.5,\"paid\":true,"
+             "\"extra\":[1,2],\"any\":-3}",
+             &o, &j, NULL, &e),
+        0);
     ck_assert_str_eq(o.name, "bolt");
     ck_assert_int_eq(o.count, 600);
     ck_assert(o.price == 2.5 && o.paid);
@@ -238,25 +242,37 @@ static const struct fault_case {
     enum err_kind kind;
     const char *words;
 } faults[] = {
-    {"[]",                               NULL,    JSON_WRONG_TYPE,   ERR_INVALID, "body must be a JSON object"      },
-    {"null",                             NULL,    JSON_WRONG_TYPE,   ERR_INVALID, "body must be a JSON object"      },
-    {"{}",                               "name",  JSON_MISSING,      ERR_INVALID, "'name' is required"              },
-    {"{\"Name\":\"a\"}",                 "name",  JSON_MISSING,      ERR_INVALID, "'name' is required"              },
-    {"{\"name\":null}",                  "name",  JSON_WRONG_TYPE,   ERR_INVALID, "'name' must be a string"         },
-    {"{\"name\":1}",                     "name",  JSON_WRONG_TYPE,   ERR_INVALID, "'name' must be a string"         },
-    {"{\"name\":\"abcdef\"}",            "name",  JSON_OUT_OF_RANGE, ERR_LIMIT,   "'name' is longer than 5 bytes"   },
-    {"{\"name\":\"a\",\"count\":1.5}",   "count", JSON_WRONG_TYPE,   ERR_INVALID, "'count' must be an integer"      },
-    {"{\"name\":\"a\",\"count\":\"1\"}", "count", JSON_WRONG_TYPE,   ERR_INVALID, "'count' must be an integer"      },
-    {"{\"name\":\"a\",\"count\":true}",  "count", JSON_WRONG_TYPE,   ERR_INVALID, "'count' must be an integer"      },
-    {"{\"name\":\"a\",\"count\":0}",     "count", JSON_OUT_OF_RANGE, ERR_INVALID, "'count' must be 1..600"          },
-    {"{\"name\":\"a\",\"count\":601}",   "count", JSON_OUT_OF_RANGE, ERR_INVALID, "'count' must be 1..600"          },
-    {"{\"name\":\"a\",\"count\":1e300}", "count", JSON_OUT_OF_RANGE, ERR_INVALID, "'count' must be 1..600"          },
-    {"{\"name\":\"a\",\"price\":-0.1}",  "price", JSON_OUT_OF_RANGE, ERR_INVALID, "'price' must be 0..1000000"      },
-    {"{\"name\":\"a\",\"price\":1e999}", "price", JSON_OUT_OF_RANGE, ERR_INVALID, "'price' must be 0..1000000"      },
-    {"{\"name\":\"a\",\"price\":[]}",    "price", JSON_WRONG_TYPE,   ERR_INVALID, "'price' must be a number"        },
-    {"{\"name\":\"a\",\"paid\":0}",      "paid",  JSON_WRONG_TYPE,   ERR_INVALID, "'paid' must be true or false"    },
-    {"{\"name\":\"a\",\"any\":9223372036854775808}",  "any", JSON_OUT_OF_RANGE, ERR_INVALID, "'any' must be"      },
-    {"{\"name\":\"a\",\"any\":-9.3e18}", "any",   JSON_OUT_OF_RANGE, ERR_INVALID, "'any' must be"                   },
+    {"[]",                                           NULL,    JSON_WRONG_TYPE,   ERR_INVALID, "body must be a JSON object"},
+    {"null",                                         NULL,    JSON_WRONG_TYPE,   ERR_INVALID, "body must be a JSON object"},
+    {"{}",                                           "name",  JSON_MISSING,      ERR_INVALID, "'name' is required"        },
+    {"{\"Name\":\"a\"}",                             "name",  JSON_MISSING,      ERR_INVALID, "'name' is required"        },
+    {"{\"name\":null}",                              "name",  JSON_WRONG_TYPE,   ERR_INVALID, "'name' must be a string"   },
+    {"{\"name\":1}",                                 "name",  JSON_WRONG_TYPE,   ERR_INVALID, "'name' must be a string"   },
+    {"{\"name\":\"abcdef\"}",                        "name",  JSON_OUT_OF_RANGE, ERR_LIMIT,
+     "'name' is longer than 5 bytes"                                                                                      },
+    {"{\"name\":\"a\",\"count\":1.5}",               "count", JSON_WRONG_TYPE,   ERR_INVALID,
+     "'count' must be an integer"                                                                                         },
+    {"{\"name\":\"a\",\"count\":\"1\"}",             "count", JSON_WRONG_TYPE,   ERR_INVALID,
+     "'count' must be an integer"                                                                                         },
+    {"{\"name\":\"a\",\"count\":true}",              "count", JSON_WRONG_TYPE,   ERR_INVALID,
+     "'count' must be an integer"                                                                                         },
+    {"{\"name\":\"a\",\"count\":0}",                 "count", JSON_OUT_OF_RANGE, ERR_INVALID,
+     "'count' must be 1..600"                                                                                             },
+    {"{\"name\":\"a\",\"count\":601}",               "count", JSON_OUT_OF_RANGE, ERR_INVALID,
+     "'count' must be 1..600"                                                                                             },
+    {"{\"name\":\"a\",\"count\":1e300}",             "count", JSON_OUT_OF_RANGE, ERR_INVALID,
+     "'count' must be 1..600"                                                                                             },
+    {"{\"name\":\"a\",\"price\":-0.1}",              "price", JSON_OUT_OF_RANGE, ERR_INVALID,
+     "'price' must be 0..1000000"                                                                                         },
+    {"{\"name\":\"a\",\"price\":1e999}",             "price", JSON_OUT_OF_RANGE, ERR_INVALID,
+     "'price' must be 0..1000000"                                                                                         },
+    {"{\"name\":\"a\",\"price\":[]}",                "price", JSON_WRONG_TYPE,   ERR_INVALID,
+     "'price' must be a number"                                                                                           },
+    {"{\"name\":\"a\",\"paid\":0}",                  "paid",  JSON_WRONG_TYPE,   ERR_INVALID,
+     "'paid' must be true or false"                                                                                       },
+    {"{\"name\":\"a\",\"any\":9223372036854775808}", "any",   JSON_OUT_OF_RANGE, ERR_INVALID,
+     "'any' must be"                                                                                                      },
+    {"{\"name\":\"a\",\"any\":-9.3e18}",             "any",   JSON_OUT_OF_RANGE, ERR_INVALID, "'any' must be"             },
 };
 
 START_TEST(names_the_field_that_is_wrong_and_why)

@@ -516,7 +516,7 @@ START_TEST(a_record_is_put_as_json)
                                 .memory_peak = puts_cases[_i].peak,
                                 .started_wall_ms = 1795255200123};
     struct run_request q = {.dialect = "native", .policy = &policy, .code = "a\"b", .code_len = 3};
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
     struct run_record r;
 
     buf_init(&b, 1 << 16);

@@ -51,8 +51,7 @@ static const size_t pieces[] = {1, 2, 7, 8, 9, 33, 1000, 4096};
 START_TEST(any_split_gives_the_payload_of_stdout)
 {
     CLEANUP(buf_done)
-    struct buf raw = {.max = 1 << 22},
-               want = {.max = 1 << 22}, got = {.max = 1 << 22};
+    struct buf raw = {.max = 1 << 22}, want = {.max = 1 << 22}, got = {.max = 1 << 22};
     char data[3000];
 
     for (size_t i = 0; i < sizeof(data); i++)

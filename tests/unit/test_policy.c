@@ -82,8 +82,8 @@ static void clear_variables(void)
 /* Loads and expects exactly these faults. */
 static void check_faults(const char *dir, const char *faults)
 {
-    CLEANUP(yaml_done) struct yaml y;
-    CLEANUP(policy_set_done) struct policy_set set;
+    CLEANUP(yaml_done) struct yaml y = {0};
+    CLEANUP(policy_set_done) struct policy_set set = {0};
 
     yaml_init(&y);
     policy_set_read(&y, dir, &set);
@@ -150,8 +150,8 @@ static void check_warm_list(const struct policy *p, const char *words)
 
 START_TEST(shipped_policies_hold_the_contract)
 {
-    CLEANUP(policy_set_done) struct policy_set set;
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(policy_set_done) struct policy_set set = {0};
+    CLEANUP(yaml_done) struct yaml y = {0};
     const struct policy *p;
 
     clear_variables();
@@ -195,7 +195,7 @@ END_TEST
 
 START_TEST(shipped_policies_follow_their_variables)
 {
-    CLEANUP(policy_set_done) struct policy_set set;
+    CLEANUP(policy_set_done) struct policy_set set = {0};
     const struct policy *p;
 
     clear_variables();
@@ -222,8 +222,8 @@ END_TEST
 
 START_TEST(aiq_fits_on_small_machines)
 {
-    CLEANUP(policy_set_done) struct policy_set set;
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(policy_set_done) struct policy_set set = {0};
+    CLEANUP(yaml_done) struct yaml y = {0};
     const struct policy *p;
 
     clear_variables();
@@ -248,7 +248,7 @@ static void copy_printed(const struct policy *p)
 
 START_TEST(a_printed_policy_loads_to_the_same)
 {
-    CLEANUP(policy_set_done) struct policy_set first, second;
+    CLEANUP(policy_set_done) struct policy_set first = {0}, second = {0};
 
     ck_assert_int_eq(setenv("INFLUX_TOKEN", "sesame", 1), 0);
     first = load("policies");
@@ -288,7 +288,7 @@ static void check_documented(const struct yaml_field *table, const struct yaml_n
 START_TEST(the_default_policy_shows_and_explains_every_key)
 {
     auto_free char *text = read_text("policies/default.yaml");
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
 
     yaml_init(&y);
     check_documented(policy_table, yaml_parse(&y, "default.yaml", text, strlen(text)), text);
@@ -428,8 +428,8 @@ END_TEST
 
 START_TEST(names_what_a_policy_without_parent_lacks)
 {
-    CLEANUP(yaml_done) struct yaml y;
-    CLEANUP(policy_set_done) struct policy_set set;
+    CLEANUP(yaml_done) struct yaml y = {0};
+    CLEANUP(policy_set_done) struct policy_set set = {0};
 
     enter_directory();
     write_text("p.yaml", "# nothing\n\nimage: x\nmemory: 1GiB\ntime: {max: 5s}\n");
@@ -476,7 +476,7 @@ END_TEST
 
 START_TEST(merges_maps_and_replaces_lists)
 {
-    CLEANUP(policy_set_done) struct policy_set set;
+    CLEANUP(policy_set_done) struct policy_set set = {0};
     const struct policy *p;
 
     enter_directory();
@@ -503,7 +503,7 @@ END_TEST
 
 START_TEST(follows_eight_policies_and_no_more)
 {
-    CLEANUP(policy_set_done) struct policy_set set;
+    CLEANUP(policy_set_done) struct policy_set set = {0};
 
     enter_directory();
     for (int i = 1; i <= 8; i++) {
@@ -536,8 +536,8 @@ END_TEST
 
 START_TEST(takes_only_well_named_files)
 {
-    CLEANUP(yaml_done) struct yaml y;
-    CLEANUP(policy_set_done) struct policy_set set;
+    CLEANUP(yaml_done) struct yaml y = {0};
+    CLEANUP(policy_set_done) struct policy_set set = {0};
 
     enter_directory();
     write_text(".hidden.yaml", "not: read\n");
@@ -638,7 +638,7 @@ END_TEST
 
 START_TEST(passes_variables_without_ever_printing_them)
 {
-    CLEANUP(policy_set_done) struct policy_set set;
+    CLEANUP(policy_set_done) struct policy_set set = {0};
     auto_free char *text = NULL;
     const struct policy *p;
 
@@ -667,8 +667,8 @@ END_TEST
 
 START_TEST(warms_only_what_may_be_imported)
 {
-    CLEANUP(yaml_done) struct yaml y;
-    CLEANUP(policy_set_done) struct policy_set set;
+    CLEANUP(yaml_done) struct yaml y = {0};
+    CLEANUP(policy_set_done) struct policy_set set = {0};
 
     enter_directory();
     write_text("p.yaml", "extends: default\nwarm: [numpy.random, os, jsonx, json]\n"
@@ -719,7 +719,7 @@ static const struct {
 
 START_TEST(reads_every_form_of_network_and_prints_it_back)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     auto_free char *text = xasprintf("network: %s\n", networks[_i].text);
     auto_free char *expected = xasprintf("network: %s\n", networks[_i].printed);
     CLEANUP(buf_done) struct buf first = {.max = 1024}, second = {.max = 1024};
@@ -784,7 +784,7 @@ static const struct {
 
 START_TEST(refuses_other_networks)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     auto_free char *text = xasprintf("network: %s\n", bad_networks[_i].text);
     auto_free char *fault = xasprintf("t:%s\n", bad_networks[_i].fault);
     struct only_network a = {0};

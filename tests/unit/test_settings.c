@@ -47,7 +47,7 @@ static struct settings load(const char *path)
 
 START_TEST(has_defaults_for_everything)
 {
-    CLEANUP(settings_done) struct settings s;
+    CLEANUP(settings_done) struct settings s = {0};
 
     start_clean();
     ck_assert_int_eq(chdir("/proc/self"), 0);
@@ -94,7 +94,7 @@ END_TEST
 
 START_TEST(the_example_is_the_defaults)
 {
-    CLEANUP(settings_done) struct settings from_file, built_in;
+    CLEANUP(settings_done) struct settings from_file = {0}, built_in = {0};
     auto_free char *a = NULL, *b = NULL;
     auto_free char *example = realpath("oneshot.yaml.example", NULL);
 
@@ -131,7 +131,7 @@ static void check_documented(const struct yaml_field *table, const struct yaml_n
 START_TEST(the_example_shows_and_explains_every_key)
 {
     auto_free char *text = read_text("oneshot.yaml.example");
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
 
     yaml_init(&y);
     check_documented(settings_table, yaml_parse(&y, "example", text, strlen(text)), text);
@@ -141,7 +141,7 @@ END_TEST
 START_TEST(settings_that_are_printed_load_to_the_same)
 {
     char path[] = "/tmp/test_settings.XXXXXX", again[] = "/tmp/test_settings.XXXXXX";
-    CLEANUP(settings_done) struct settings first, second;
+    CLEANUP(settings_done) struct settings first = {0}, second = {0};
     auto_free char *a = NULL, *b = NULL;
 
     start_clean();
@@ -188,7 +188,7 @@ START_TEST(a_password_is_not_printed)
 
     start_clean();
     for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
-        CLEANUP(settings_done) struct settings s;
+        CLEANUP(settings_done) struct settings s = {0};
         auto_free char *text = NULL, *line = NULL;
 
         ck_assert_int_eq(setenv("ONESHOT_STORE_URL", urls[i][0], 1), 0);
@@ -205,7 +205,7 @@ END_TEST
 
 START_TEST(the_environment_moves_listeners)
 {
-    CLEANUP(settings_done) struct settings s;
+    CLEANUP(settings_done) struct settings s = {0};
 
     start_clean();
     ck_assert_int_eq(setenv("ONESHOT_LISTEN_ADDRESS", "127.0.0.2", 1), 0);
@@ -226,7 +226,7 @@ END_TEST
 START_TEST(the_environment_overrides_a_file)
 {
     char path[] = "/tmp/test_settings.XXXXXX";
-    CLEANUP(settings_done) struct settings s;
+    CLEANUP(settings_done) struct settings s = {0};
 
     start_clean();
     write_file(path, "listeners: [{port: 9000, dialects: [native]}]\ndrain: 1s\ninstance: a\n");
@@ -268,7 +268,7 @@ static const struct {
 
 START_TEST(the_log_level_has_three_sources)
 {
-    CLEANUP(settings_done) struct settings s;
+    CLEANUP(settings_done) struct settings s = {0};
 
     start_clean();
     if (levels[_i].ours)
@@ -284,7 +284,7 @@ END_TEST
 
 START_TEST(the_state_directory_depends_on_the_user)
 {
-    CLEANUP(settings_done) struct settings a, b;
+    CLEANUP(settings_done) struct settings a = {0}, b = {0};
     bool was_root = geteuid() == 0;
     struct settings c;
     struct err e = {0};
@@ -369,8 +369,8 @@ static const struct {
 START_TEST(refuses_settings_with_place_key_and_reason)
 {
     char path[] = "/tmp/test_settings.XXXXXX";
-    CLEANUP(yaml_done) struct yaml y;
-    CLEANUP(settings_done) struct settings s;
+    CLEANUP(yaml_done) struct yaml y = {0};
+    CLEANUP(settings_done) struct settings s = {0};
     auto_free char *line = NULL;
 
     start_clean();
@@ -406,8 +406,8 @@ static const struct {
 
 START_TEST(names_a_variable_that_is_wrong)
 {
-    CLEANUP(yaml_done) struct yaml y;
-    CLEANUP(settings_done) struct settings s;
+    CLEANUP(yaml_done) struct yaml y = {0};
+    CLEANUP(settings_done) struct settings s = {0};
     auto_free char *line = NULL;
 
     start_clean();
@@ -422,7 +422,7 @@ END_TEST
 
 START_TEST(opens_to_others_only_where_it_is_told_to)
 {
-    CLEANUP(settings_done) struct settings s;
+    CLEANUP(settings_done) struct settings s = {0};
 
     start_clean();
     ck_assert_int_eq(setenv("ONESHOT_LISTEN_ADDRESS", "0.0.0.0", 1), 0);
@@ -442,7 +442,7 @@ START_TEST(knows_loopback_from_the_world)
 {
     start_clean();
     for (size_t i = 0; i < ARRAY_LEN(loopbacks); i++) {
-        CLEANUP(settings_done) struct settings s;
+        CLEANUP(settings_done) struct settings s = {0};
 
         ck_assert_int_eq(setenv("ONESHOT_LISTEN_ADDRESS", loopbacks[i], 1), 0);
         s = load(NULL);
@@ -476,7 +476,7 @@ END_TEST
 START_TEST(looks_beside_itself_for_file_and_policies)
 {
     char dir[] = "/tmp/test_settings.XXXXXX";
-    CLEANUP(settings_done) struct settings a, b;
+    CLEANUP(settings_done) struct settings a = {0}, b = {0};
     auto_fd int fd = -1;
 
     start_clean();

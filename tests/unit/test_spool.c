@@ -39,7 +39,7 @@ static void check(const struct spool *s, const char *data, size_t n, size_t step
 
 START_TEST(an_empty_spool_reads_as_nothing)
 {
-    CLEANUP(spool_done) struct spool s;
+    CLEANUP(spool_done) struct spool s = {0};
     char c;
 
     spool_init(&s, "/nonexistent");
@@ -52,7 +52,7 @@ END_TEST
 
 START_TEST(few_bytes_stay_in_memory)
 {
-    CLEANUP(spool_done) struct spool s;
+    CLEANUP(spool_done) struct spool s = {0};
     auto_free char *data = xmalloc(SPOOL_MEMORY);
     char some[4] = "";
 
@@ -102,7 +102,7 @@ END_TEST
 
 START_TEST(a_spool_can_be_moved_in_both_forms)
 {
-    CLEANUP(spool_done) struct spool a, b, c;
+    CLEANUP(spool_done) struct spool a = {0}, b = {0}, c = {0};
     auto_free char *data = xcalloc(SPOOL_MEMORY + 1, 1);
 
     spool_init(&a, "/tmp");
@@ -122,7 +122,7 @@ END_TEST
 
 START_TEST(a_directory_that_is_not_there_loses_nothing)
 {
-    CLEANUP(spool_done) struct spool s;
+    CLEANUP(spool_done) struct spool s = {0};
     auto_free char *data = xcalloc(SPOOL_MEMORY, 1);
     struct err e = {0};
 
@@ -153,7 +153,7 @@ static bool tiny_disk(char *dir, const char *options)
 START_TEST(a_full_disk_is_told_and_loses_nothing_that_was_taken)
 {
     char dir[] = "/tmp/oneshot-disk-XXXXXX";
-    CLEANUP(spool_done) struct spool s;
+    CLEANUP(spool_done) struct spool s = {0};
     auto_free char *data = xmalloc(1 << 20);
     struct err e = {0};
     size_t n = 0;
@@ -178,7 +178,7 @@ END_TEST
 START_TEST(a_disk_that_cannot_even_take_the_memory_leaves_it_there)
 {
     char dir[] = "/tmp/oneshot-disk-XXXXXX";
-    CLEANUP(spool_done) struct spool s;
+    CLEANUP(spool_done) struct spool s = {0};
     auto_free char *data = xmalloc(SPOOL_MEMORY);
     struct err e = {0};
 
@@ -233,7 +233,7 @@ END_TEST
 
 START_TEST(a_file_that_shrank_is_an_error_not_an_end)
 {
-    CLEANUP(spool_done) struct spool s;
+    CLEANUP(spool_done) struct spool s = {0};
     auto_free char *data = xcalloc(SPOOL_MEMORY + 1, 1);
     struct err e = {0};
     char c;

@@ -667,7 +667,7 @@ END_TEST
 START_TEST(figures_are_told_to_prometheus)
 {
     struct store_options o = options();
-    CLEANUP(buf_done) struct buf b;
+    CLEANUP(buf_done) struct buf b = {0};
 
     begin();
     buf_init(&b, 1 << 16);

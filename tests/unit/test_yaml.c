@@ -20,7 +20,7 @@ START_TEST(keeps_what_was_written_and_where)
                                "\xc3\xa4: |\n"
                                "  two\n"
                                "  lines\n";
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     const struct yaml_node *root, *c, *d;
 
     yaml_init(&y);
@@ -48,7 +48,7 @@ END_TEST
 
 START_TEST(finds_the_nearest_place)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     const struct yaml_node *root;
     char longer[2 * YAML_PATH_MAX];
 
@@ -70,7 +70,7 @@ END_TEST
 START_TEST(takes_an_empty_file_for_an_empty_map)
 {
     static const char *const empty[] = {"", "\n", "# only words\n", "\xef\xbb\xbf"};
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
 
     yaml_init(&y);
     for (size_t i = 0; i < ARRAY_LEN(empty); i++) {
@@ -145,7 +145,7 @@ static const struct {
 
 START_TEST(says_what_is_wrong_and_where)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     auto_free char *line = xasprintf("%s\n", broken[_i].fault);
     struct err e = {0};
 
@@ -181,7 +181,7 @@ static const struct {
 
 START_TEST(expands_variables_once)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     auto_free char *text = xasprintf("k: %s\n", expanded[_i].text);
     const struct yaml_node *node;
 
@@ -199,7 +199,7 @@ END_TEST
 
 START_TEST(counts_expanded_quotes_as_plain_and_leaves_keys_alone)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     const struct yaml_node *root;
 
     yaml_init(&y);
@@ -220,7 +220,7 @@ static void check_only_fault(struct yaml *y, const char *text, const char *menti
 
 START_TEST(stops_at_sixteen_levels)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     static const char good[] = "a: [[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]";
     static const char bad[] = "a: [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]";
 
@@ -232,7 +232,7 @@ END_TEST
 
 START_TEST(stops_at_ten_thousand_values)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     CLEANUP(buf_done) struct buf b = {.max = YAML_FILE_MAX};
 
     yaml_init(&y);
@@ -256,7 +256,7 @@ END_TEST
 
 START_TEST(stops_at_a_thousand_keys_of_a_map)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     CLEANUP(buf_done) struct buf b = {.max = YAML_FILE_MAX};
 
     yaml_init(&y);
@@ -270,7 +270,7 @@ END_TEST
 
 START_TEST(stops_at_long_texts_even_if_a_variable_makes_them_long)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     auto_free char *text = xcalloc(1, YAML_TEXT_MAX + 8);
 
     yaml_init(&y);
@@ -289,7 +289,7 @@ END_TEST
 
 START_TEST(reads_files_up_to_a_mebibyte)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     char path[] = "/tmp/test_yaml.XXXXXX";
     auto_fd int fd = mkstemp(path);
     auto_free char *fill = xcalloc(1, YAML_FILE_MAX);
@@ -311,7 +311,7 @@ END_TEST
 
 START_TEST(tells_a_fault_once_and_makes_it_printable)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     const struct yaml_node *at;
 
     yaml_init(&y);

@@ -125,7 +125,7 @@ START_TEST(binds_every_type)
                                "range: {low: 1, high: 2}\n"
                                "points: [{x: -5, tags: [p]}, {name: n, x: 5}]\n"
                                "custom: even\n";
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     struct thing t = {0};
 
     yaml_init(&y);
@@ -162,7 +162,7 @@ END_TEST
 
 START_TEST(fills_what_is_not_written)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     struct thing t = {0};
 
     yaml_init(&y);
@@ -265,7 +265,7 @@ static const struct {
 
 START_TEST(refuses_with_place_key_and_reason)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     auto_free char *line = xasprintf("%s\n", bad[_i].fault);
     struct thing t = {0};
     struct yaml_node *root;
@@ -281,7 +281,7 @@ END_TEST
 
 START_TEST(tells_all_faults_of_a_file)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     struct thing t = {0};
 
     yaml_init(&y);
@@ -299,7 +299,7 @@ END_TEST
 
 START_TEST(lets_the_environment_override_the_file)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     struct thing t = {0};
 
     ck_assert_int_eq(setenv("T_TEXT", "from ${outside}", 1), 0);
@@ -324,7 +324,7 @@ END_TEST
 
 START_TEST(names_the_variable_that_is_wrong)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     struct thing t = {0};
 
     ck_assert_int_eq(setenv("T_ON", "maybe", 1), 0);
@@ -347,7 +347,7 @@ START_TEST(merges_maps_and_replaces_the_rest)
                                "range: 3\npoints: [{x: 1}, {x: 2}]\n";
     static const char over[] = "count: 2\nnames: [c]\npairs: {l: 2, m: 2}\n"
                                "range: {high: 9}\npoints: [{x: 3}]\n";
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     struct thing t = {0};
 
     yaml_init(&y);
@@ -371,7 +371,7 @@ END_TEST
 
 START_TEST(lets_a_short_form_replace_a_map)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     struct yaml_node *base, *over;
     struct thing t = {0};
 
@@ -394,7 +394,7 @@ START_TEST(prints_what_binds_to_the_same_again)
         "on: true\nratio: 0.1\ntime: 59s\ncolor: green\nnames: [a]\npairs: {k: \"~\", l: \"\"}\n"
         "range: {low: 1}\npoints: [{x: 1, name: \"-x, y: {\", tags: [null_, \"null\"]}]\n"
         "custom: even\n";
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     CLEANUP(buf_done) struct buf first = {.max = 65536}, second = {.max = 65536};
     struct thing t = {0}, u = {0};
 
@@ -417,7 +417,7 @@ END_TEST
 
 START_TEST(prints_one_key_a_line_with_its_meaning_above)
 {
-    CLEANUP(yaml_done) struct yaml y;
+    CLEANUP(yaml_done) struct yaml y = {0};
     CLEANUP(buf_done) struct buf b = {.max = 65536};
     struct thing t = {0};
 

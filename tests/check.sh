@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Runs every test; what `make check` and CI do. Ends with the runners' own summaries.
+#
+# usage: check.sh [STEP...]     all steps without names; `check.sh --list` names them
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+jobs=$(nproc)
+make="${MAKE:-make} --no-print-directory -s -j$jobs"
+venv=build/venv-tests
+
+steps=(setup build lint unit asan tsan valgrind fuzz images worker e2e compose)
+
+step_setup() { ./setup.sh check; }
+step_build() { $make all; }
+step_lint() { $make lint; }
+step_unit() { $make unit; }
+step_asan() { $make BUILD=asan unit; }
+step_tsan() { $make BUILD=tsan unit; }
+step_valgrind() { $make BUILD=debug valgrind; }
+step_fuzz() { $make fuzz-replay; }
+step_images() { images/build.sh && images/selftest.sh; }
+step_worker() { python_tests tests/worker; }
+step_e2e() { python_tests tests/e2e; }
+step_compose() { python_tests tests/compose; }
+
+python_tests() {
+    $make "$venv/ready"
+    "$venv/bin/python" -m pytest -q --durations=5 "$@"
+}
+
+case ${1:-} in
+--list)
+    printf '%s\n' "${steps[@]}"
+    exit
+    ;;
+-*)
+    sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
+    exit 2
+    ;;
+esac
+
+failed=()
+for step in "${@:-${steps[@]}}"; do
+    echo "== $step"
+    began=$SECONDS
+    "step_$step" || failed+=("$step")
+    echo "== $step: $((SECONDS - began)) s"
+done
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "check: failed: ${failed[*]}"
+    exit 1
+fi
+echo 'check: all steps passed'

@@ -30,6 +30,8 @@ void bench_merge(struct bench_result *into, struct bench_result *from)
         bench_add(into, from->us[i]);
     into->errors += from->errors;
     into->mixed += from->mixed;
+    into->refills += from->refills;
+    into->refill_us += from->refill_us;
     bench_done(from);
 }
 
@@ -69,10 +71,12 @@ static double rate(const struct bench_result *r)
 static void print_json(const char *what, const struct bench_result *r)
 {
     (void)printf("{\"what\":\"%s\",\"runs\":%zu,\"errors\":%zu,\"mixed\":%zu,\"seconds\":%.3f,"
-                 "\"rate\":%.3f,\"p50_ms\":%.3f,\"p95_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f}\n",
+                 "\"rate\":%.3f,\"p50_ms\":%.3f,\"p95_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,"
+                 "\"refill_ms\":%.1f}\n",
                  what, r->n, r->errors, r->mixed, (double)r->wall_us / 1e6, rate(r),
                  bench_percentile_ms(r, 0.50), bench_percentile_ms(r, 0.95),
-                 bench_percentile_ms(r, 0.99), bench_percentile_ms(r, 1));
+                 bench_percentile_ms(r, 0.99), bench_percentile_ms(r, 1),
+                 r->refills ? (double)r->refill_us / 1000 / (double)r->refills : 0);
 }
 
 static void print_row(const char *what, const struct bench_result *r)

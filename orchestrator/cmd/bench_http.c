@@ -129,11 +129,14 @@ static bool look(CURL *curl, struct buf *reply, const char *policy)
     return json && is_full(cJSON_GetObjectItem(json, "pools"), policy);
 }
 
-/* Asks the same service's /v1/pools; on other ports the native one is 8000's, by --pools. */
-static void wait_quiet(const struct bench_plan *p)
+/*
+ * Asks the same service's /v1/pools; on other ports the native one is 8000's, by --pools. Returns
+ * the microseconds until the pool was full for the first time.
+ */
+static int64_t wait_quiet(const struct bench_plan *p)
 {
     CLEANUP(buf_done) struct buf reply = {0};
-    int64_t deadline = clock_ms() + QUIET_LIMIT_MS, since = 0;
+    int64_t began = clock_ms(), deadline = began + QUIET_LIMIT_MS, since = 0;
     CURL *curl;
 
     buf_init(&reply, REPLY_MAX);
@@ -148,6 +151,7 @@ static void wait_quiet(const struct bench_plan *p)
         (void)poll(NULL, 0, QUIET_STEP_MS);
     }
     curl_easy_cleanup(curl);
+    return ((since ? since : clock_ms()) - began) * 1000;
 }
 
 /* ---- threads ---- */
@@ -166,7 +170,7 @@ static void free_running(struct http_thread *t)
 
     while (may_begin(t->bench, &number)) {
         if (t->bench->plan->is_paced)
-            wait_quiet(t->bench->plan);
+            (void)wait_quiet(t->bench->plan);
         one(t, number);
     }
 }
@@ -174,8 +178,12 @@ static void free_running(struct http_thread *t)
 static void bursts(struct http_thread *t)
 {
     for (size_t i = 0; i < t->bench->plan->count; i++) {
-        if (t->number == 0 && t->bench->plan->is_paced)
-            wait_quiet(t->bench->plan);
+        if (t->number == 0 && t->bench->plan->is_paced) {
+            int64_t took = wait_quiet(t->bench->plan);
+
+            t->result.refills += i > 0;
+            t->result.refill_us += i > 0 ? took : 0;
+        }
         (void)pthread_barrier_wait(&t->bench->barrier);
         one(t, i);
         (void)pthread_barrier_wait(&t->bench->barrier);

@@ -95,6 +95,19 @@ static unsigned count_alive(const struct keeper *k)
     return n;
 }
 
+/* Whoever stands in line gets the place of what is only parked, one at a time. */
+static void make_room(struct keeper *k)
+{
+    struct member *m;
+
+    if (count_alive(k) < k->containers_max || !is_anyone_waiting(k) ||
+        count_all(k, MEMBER_REMOVING))
+        return;
+    m = pools_spare(&k->pools);
+    if (m)
+        life_discard(k, m, DISCARD_SHRINK);
+}
+
 void life_start_due(struct keeper *k)
 {
     struct pool *p;
@@ -105,6 +118,7 @@ void life_start_due(struct keeper *k)
     while (k->starts_n < starts_allowed(k) && count_alive(k) < k->containers_max &&
            (p = pools_next_start(&k->pools)))
         order_start(k, p);
+    make_room(k);
 }
 
 void life_discard(struct keeper *k, struct member *m, enum discard_reason reason)

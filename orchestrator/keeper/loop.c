@@ -305,7 +305,7 @@ int keeper_run(const struct keeper_options *o, struct err *err)
                        .listen_fd = -1,
                        .events_fd = -1,
                        .is_engine_up = true,
-                       .containers_max = 256,
+                       .containers_max = (unsigned)o->settings->containers_max,
                        .now_ms = clock_ms()};
     int rc = -1;
 

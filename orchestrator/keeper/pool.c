@@ -233,6 +233,17 @@ struct member *pools_surplus(const struct pools *ps, int64_t now_ms,
     return NULL;
 }
 
+struct member *pools_spare(const struct pools *ps)
+{
+    struct pool *p, *best = NULL;
+
+    TAILQ_FOREACH (p, &ps->list, link) {
+        if (!p->waiting_n && p->counts[MEMBER_PARKED] && (!best || p->used_ms < best->used_ms))
+            best = p;
+    }
+    return best ? TAILQ_FIRST(&best->parked) : NULL;
+}
+
 struct member *member_new(struct pools *ps, struct pool *p, int64_t now_ms)
 {
     struct member *m = xcalloc(1, sizeof(*m));

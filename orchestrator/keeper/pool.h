@@ -83,6 +83,12 @@ struct pool *pools_next_start(const struct pools *ps);
 struct member *pools_surplus(const struct pools *ps, int64_t now_ms,
                              enum discard_reason *ret_reason);
 
+/*
+ * The parked member that is missed least: of the pool without waiters that was used longest ago,
+ * its oldest. NULL when nothing is parked there. For when somebody waits and there is no room left.
+ */
+struct member *pools_spare(const struct pools *ps);
+
 struct member *member_new(struct pools *ps, struct pool *p, int64_t now_ms);
 void member_move(struct member *m, enum member_state to, int64_t now_ms);
 void member_free(struct pools *ps, struct member *m); /* out of REMOVING only */

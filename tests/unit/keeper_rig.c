@@ -419,6 +419,7 @@ void rig_init(void)
                                      .state_dir = state_dir,
                                      .policies_dir = policies_dir,
                                      .parallel_starts = 4,
+                                     .containers_max = 256,
                                      .pool_memory = 1LL << 40,
                                      .drain_ms = 5000};
     rig_options = (struct keeper_options){

@@ -393,6 +393,33 @@ START_TEST(an_old_pool_serves_while_it_has_somebody_parked)
 }
 END_TEST
 
+START_TEST(the_member_that_is_missed_least_can_be_spared)
+{
+    const struct policy y[3] = {POLICY(1, 0, 4), POLICY(2, 0, 4), POLICY(3, 0, 4)};
+    struct pools ps;
+    struct pool *p[3];
+    struct member *old;
+    struct waiter w = {0};
+
+    pools_init(&ps, 1000 * MIB);
+    for (size_t i = 0; i < 3; i++)
+        p[i] = pool_add(&ps, &y[i], &image);
+    ck_assert_ptr_null(pools_spare(&ps));
+    p[0]->used_ms = 50;
+    p[1]->used_ms = 20;
+    p[2]->used_ms = 10;
+    (void)parked(&ps, p[0], 1);
+    old = parked(&ps, p[1], 2);
+    (void)parked(&ps, p[1], 3);
+    ck_assert_ptr_eq(pools_spare(&ps), old);
+    add_waiter(p[1], &w);
+    ck_assert_ptr_eq(pools_spare(&ps)->pool, p[0]);
+    TAILQ_REMOVE(&p[1]->waiting, &w, link);
+    p[1]->waiting_n--;
+    pools_done(&ps);
+}
+END_TEST
+
 START_TEST(members_that_are_too_many_or_too_old_are_surplus)
 {
     const struct policy y = POLICY(1, 2, 2);
@@ -533,6 +560,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, running_members_hold_their_refill_back);
     tcase_add_test(t, the_longest_wait_is_served_first_then_the_most_recent_use);
     tcase_add_test(t, an_old_pool_serves_while_it_has_somebody_parked);
+    tcase_add_test(t, the_member_that_is_missed_least_can_be_spared);
     tcase_add_test(t, members_that_are_too_many_or_too_old_are_surplus);
     tcase_add_test(t, the_median_is_of_the_last_starts);
     tcase_add_test(t, refills_are_counted_over_a_minute_and_scaled_beyond_the_samples);

@@ -1,0 +1,208 @@
+"""`make bench`: what the service reaches on this machine, beside what it is measured against.
+
+Everything is measured in one run, one thing at a time, against a service of its own: `oneshot bench`
+makes the requests (kept-alive connections, every reply checked to be its own program's), the engine
+alone and `docker run` are the references. Nothing here is a test: a missed goal is a line that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+
+HERE = pathlib.Path(__file__).resolve().parent
+TOP = HERE.parents[1]
+sys.path[:0] = [str(TOP / "tests/e2e"), str(TOP / "tests/worker")]
+
+import service as services  # noqa: E402
+
+PANDAS = "import pandas as pd\nprint(pd.DataFrame({'a': [1, 2, 3], 'b': [4, 5, 6]}).describe())"
+PLOT = ("import matplotlib.pyplot as plt\nplt.plot([1, 4, 9, 16])\nplt.title('squares')\n"
+        "plt.savefig('plot.png')\nprint('saved')")
+BURST_POOL = {"min": 20, "max": 20}
+POLICIES = {
+    "burst20": {"extends": "default", "pool": BURST_POOL},
+    "burst20_slim": {"extends": "executor", "pool": BURST_POOL},
+    "slim": {"extends": "executor", "pool": {"min": 0, "max": 4}, "queue": {"max": 256}},
+    "telemetry": {"pool": {"min": 2, "max": 4}},
+    "aiq": {"pool": {"min": 2, "max": 4}},
+}
+SETTINGS = {"pools": {"memory": "4GiB"}}
+
+
+@dataclass
+class Figures:
+    p50: float
+    p95: float
+    p99: float
+    rate: float = 0
+    runs: int = 0
+    errors: int = 0
+    mixed: int = 0
+    refill: float = 0
+
+    @classmethod
+    def of(cls, ms: list[float]) -> Figures:
+        ms = sorted(ms)
+        at = [ms[min(len(ms) - 1, int(len(ms) * share))] for share in (0.5, 0.95, 0.99)]
+        return cls(*at, runs=len(ms))
+
+    @classmethod
+    def read(cls, line: str) -> Figures:
+        found = json.loads(line)
+        return cls(found["p50_ms"], found["p95_ms"], found["p99_ms"], found["rate"],
+                   found["runs"], found["errors"], found["mixed"], found["refill_ms"])
+
+
+class Bench:
+    def __init__(self, quick: bool) -> None:
+        self.quick = quick
+        self.missed: list[str] = []
+        home = pathlib.Path(tempfile.mkdtemp(prefix="oneshot-bench-"))
+        home.chmod(0o755)
+        self.service = services.Service(home, policies=POLICIES, settings=SETTINGS)
+
+    # ---- measuring ----
+
+    def http(self, dialect: str, policy: str, code: str, *options: object) -> Figures:
+        paths = {"native": "/v1/runs", "aiq": "/execute", "telemetry": "/"}
+        url = f"http://127.0.0.1:{self.service.ports[dialect]}{paths[dialect]}"
+        pools = f"http://127.0.0.1:{self.service.ports['native']}/v1/pools"
+        return self._bench("http", "--url", url, "--pools", pools, "--policy", policy,
+                           "--code", code, *options)
+
+    def bare(self, policy: str, code: str, *options: object) -> Figures:
+        return self._bench("bare", "--policy", policy, "--code", code,
+                           "--config", str(self.service.config), *options)
+
+    def _bench(self, mode: str, *options: object) -> Figures:
+        done = subprocess.run(self.service.command("bench", *map(str, options), mode),
+                              env=self.service.environment(), text=True, capture_output=True,
+                              timeout=900, check=False)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return Figures.read(done.stdout)
+
+    def docker_run(self, code: str, count: int) -> Figures:
+        """The same image, the same program, the ordinary way."""
+        command = ["docker", "run", "--rm", "--network", "none", "--workdir", "/tmp",
+                   "--entrypoint", "python3", "oneshot/python", "-c", code]
+        took = []
+        for _ in range(count):
+            began = time.monotonic()
+            subprocess.run(command, capture_output=True, check=True, timeout=120)
+            took.append((time.monotonic() - began) * 1000)
+        return Figures.of(took)
+
+    # ---- the table ----
+
+    def head(self, title: str, *columns: str) -> None:
+        print(f"\n{title:<44}" + "".join(f"{c:>9}" for c in columns), flush=True)
+
+    def line(self, what: str, got: Figures, goal: str = "", is_met: bool = True) -> None:
+        said = ""
+        if goal:
+            said = f"   {goal}: " + ("met" if is_met else "MISSED")
+        if goal and not is_met:
+            self.missed.append(what)
+        if got.errors or got.mixed:
+            said += f"   {got.errors} errors, {got.mixed} mixed up"
+            self.missed.append(what)
+        print(f"  {what:<42}{got.p50:>9.2f}{got.p95:>9.2f}{got.p99:>9.2f}{said}", flush=True)
+
+    def warm(self) -> None:
+        count = 30 if self.quick else 200
+        few = 3 if self.quick else 10
+        rows = [
+            ("print(1), native", "native", "default", "print(1)", 3, 60),
+            ("print(1), aiq", "aiq", "aiq", "print(1)", 3, 60),
+            ("pandas and a small DataFrame, aiq", "aiq", "aiq", PANDAS, 6, 0),
+            ("first plot and savefig, telemetry", "telemetry", "telemetry", PLOT, 100, 0),
+        ]
+        self.head("one at a time, a parked container each, ms", "p50", "p95", "p99")
+        for what, dialect, policy, code, limit, times in rows:
+            n = count if limit < 100 else count // 2
+            got = self.http(dialect, policy, code, "--parallel", 1, "--count", n, "--paced")
+            self.line(what, got, f"p50 at most {limit}", got.p50 <= limit)
+            reference = self.docker_run(code, few)
+            factor = reference.p50 / got.p50
+            self.line("  the same by docker run --rm", reference,
+                      f"{factor:.0f} times slower" + (f", goal {times}" if times else ""),
+                      factor >= times)
+
+    def bursts(self) -> None:
+        count = 3 if self.quick else 10
+        self.head("bursts on a full pool, ms", "p50", "p95", "p99")
+        got = self.http("native", "default", "print(1)", "--parallel", 8, "--count", count,
+                        "--paced", "--burst")
+        self.line(f"{count} of 8, default", got, "p50 at most 12", got.p50 <= 12)
+        for policy in ("burst20", "burst20_slim"):
+            got = self.http("native", policy, "print(1)", "--parallel", 20, "--count", count,
+                            "--paced", "--burst")
+            self.line(f"{count} of 20, {policy}", got, "p99 at most 100", got.p99 <= 100)
+            print(f"  {'  the pool is full again after':<42}{got.refill:>9.0f}", flush=True)
+
+    def sustained(self) -> None:
+        pairs, seconds = (1, 4) if self.quick else (5, 10)
+        cases = [("slim", "native", "slim", 90), ("aiq", "aiq", "aiq", 80)]
+        self.head(f"beyond the pool, 4 at once, {pairs} x {seconds} s in turn, runs per second",
+                  "service", "engine", "ratio")
+        for what, dialect, policy, goal in cases:
+            ratios, ours, theirs, wrong = [], [], [], 0
+            for _ in range(pairs):
+                bare = self.bare(policy, "print(1)", "--parallel", 4, "--seconds", seconds)
+                http = self.http(dialect, policy, "print(1)", "--parallel", 4,
+                                 "--seconds", seconds)
+                ratios.append(http.rate / bare.rate)
+                ours.append(http.rate)
+                theirs.append(bare.rate)
+                wrong += http.errors + http.mixed
+            ratio = 100 * statistics.median(ratios)
+            is_met = ratio >= goal and not wrong
+            if not is_met:
+                self.missed.append(f"beyond the pool, {what}")
+            print(f"  {what:<42}{statistics.median(ours):>9.2f}{statistics.median(theirs):>9.2f}"
+                  f"{ratio:>8.0f}%   at least {goal}%: {'met' if is_met else 'MISSED'}"
+                  f"   {wrong} errors or mixed up", flush=True)
+
+    def run(self, names: list[str]) -> int:
+        print(f"{platform.machine()}, {machine()}")
+        try:
+            self.service.start()
+            for name in names:
+                getattr(self, name)()
+        finally:
+            self.service.remove()
+        print("\n" + (f"missed: {', '.join(self.missed)}" if self.missed else "every goal is met"))
+        return 0
+
+
+def machine() -> str:
+    cpus = [line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")]
+    memory = int(pathlib.Path("/proc/meminfo").read_text().split()[1]) / 2**20
+    engine = subprocess.run(["docker", "info", "--format",
+                             "engine {{.ServerVersion}}, {{.Driver}}, cgroup v{{.CgroupVersion}}"],
+                            capture_output=True, text=True, check=True).stdout.strip()
+    return f"{len(cpus)} x {cpus[0] if cpus else '?'}, {memory:.0f} GiB, " \
+           f"Linux {platform.release()}, {engine}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few of everything")
+    parser.add_argument("part", nargs="*", choices=[[], "warm", "bursts", "sustained"],
+                        help="parts (all)")
+    chosen = parser.parse_args()
+    return Bench(chosen.quick).run(chosen.part or ["warm", "bursts", "sustained"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

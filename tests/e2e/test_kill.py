@@ -1,0 +1,187 @@
+"""kill -9 of every process and of several at once, with parked and running containers: the service
+comes back, clients get an answer, and nothing of the dead stays behind."""
+
+import os
+import signal
+import time
+
+import pytest
+from observe import Clients, fixed_listeners, ids, is_alive, pool, slim, wait_gone, wait_running
+from service import Service, wait_for
+
+PARKED = 20
+RUNNING = 5
+GONE_S = 5.0
+# Loaded machines are slower than any goal; a quiet one must meet it.
+SLACK_S = 10.0
+LONG = "import time; print('begun', flush=True); time.sleep(100)"
+LOST = "infrastructure failure, the program may have run"
+
+
+@pytest.fixture(scope="module")
+def full(homes):
+    """Parks 20; a run on any port is the same policy but for its name."""
+    one = Service(homes / "kill", policies={
+        "default": slim(pool=pool(PARKED - 2), time={"max": "120s", "default": "120s"}),
+        "aiq": slim(pool=pool(1), workspace={"path": ""}), "telemetry": slim(pool=pool(1))},
+        settings={"listeners": fixed_listeners()})
+    try:
+        yield one.start()
+    finally:
+        one.remove()
+
+
+def wait_full(service):
+    def is_full():
+        reply = service.get("native", "/v1/pools")
+        return reply.status == 200 and all(
+            p["parked"] >= p["min"] and not p["starting"] and not p["removing"]
+            for p in reply.json["pools"])
+    wait_for(is_full, 120, "full pools")
+
+
+def begin_runs(service, clients):
+    """Five programs that would run long: three native, one aiq, one telemetry."""
+    runs = [clients.send(service.native, LONG) for _ in range(RUNNING - 2)]
+    runs += [clients.send(service.aiq, LONG, 100), clients.send(service.telemetry, LONG)]
+    wait_running(service, "default", RUNNING - 2)
+    wait_running(service, "aiq", 1)
+    wait_running(service, "telemetry", 1)
+    return runs
+
+
+def check_replies(runs):
+    """What the contracts say of a container that was lost after the program was sent."""
+    results = [run.result(timeout=60) for run in runs]
+    assert [r.status for r in results] == [200] * RUNNING
+    for reply in results[:-2]:
+        assert reply.json["outcome"] == "infra"
+        assert LOST in reply.json["error"]["message"]
+    assert results[-2].json["process_status"] == "error"
+    assert LOST in results[-2].json["stderr"]
+    assert results[-1].json["ok"] is False
+    assert LOST in results[-1].json["std_err"]
+
+
+def check_closed(runs):
+    """The process that held the connections is gone: they end, none hangs."""
+    for run in runs:
+        assert isinstance(run.exception(timeout=60), OSError | EOFError)
+
+
+def kill(service, *names):
+    """Returns once the monitor has started others in their place."""
+    old = service.children()
+    for name in names:
+        os.kill(old[name], signal.SIGKILL)
+    wait_for(lambda: all(service.children().get(n, old[n]) != old[n] for n in names), 30,
+             "their successors")
+
+
+def wait_ready(service):
+    def is_ready():
+        try:
+            return service.get("native", "/ready").status == 200
+        except OSError:
+            return False  # the new front does not listen yet
+    wait_for(is_ready, 60, "/ready")
+    assert service.native("print(6 * 7)").json["stdout"] == "42\n"
+
+
+def test_kill_of_the_keeper(full):
+    wait_full(full)
+    with Clients() as clients:
+        runs = begin_runs(full, clients)
+        old = ids(full)
+        assert len(old) >= PARKED
+        kill(full, "keeper")
+        took = wait_gone(full, old, GONE_S + SLACK_S)
+        check_replies(runs)
+    print(f"{len(old)} containers were gone {took:.1f} s after the new keeper started")
+    wait_ready(full)
+
+
+def test_kill_of_the_front(full):
+    wait_full(full)
+    with Clients() as clients:
+        before = ids(full)
+        runs = begin_runs(full, clients)
+        pools = full.get("native", "/v1/pools").json["pools"]
+        assert sum(p["running"] for p in pools) == RUNNING
+        keeper = full.children()["keeper"]
+        kill(full, "front")
+        check_closed(runs)
+    wait_ready(full)
+    assert full.children()["keeper"] == keeper
+    # Those that ran are removed, those that were parked are all still there.
+    wait_for(lambda: len(before & ids(full)) <= PARKED - RUNNING, GONE_S + SLACK_S, "removal")
+    assert len(before & ids(full, running_only=True)) >= PARKED - RUNNING - 1
+    wait_full(full)
+
+
+def test_kill_of_keeper_and_front_at_once(full):
+    wait_full(full)
+    with Clients() as clients:
+        runs = begin_runs(full, clients)
+        old = ids(full)
+        kill(full, "keeper", "front")
+        wait_gone(full, old, GONE_S + SLACK_S)
+        check_closed(runs)
+    wait_ready(full)
+
+
+def test_a_front_without_a_keeper_says_when_to_come_back(full):
+    """The monitor waits longer from death to death, so that there is time to ask."""
+    wait_full(full)
+    last = 0
+    for _ in range(6):
+        wait_for(lambda dead=last: full.children().get("keeper", dead) != dead, 30, "a keeper")
+        last = full.children()["keeper"]
+        os.kill(last, signal.SIGKILL)
+        wait_for(lambda dead=last: not is_alive(dead), 10, "its death")
+    began = time.monotonic()
+    replies = [full.native("print(1)"), full.aiq("print(1)"), full.telemetry("print(1)")]
+    ready = full.get("native", "/ready")
+    assert "keeper" not in full.children(), f"too slow to ask: {time.monotonic() - began} s"
+    for reply in (*replies, ready):
+        assert reply.status == 503
+        assert 1 <= int(reply.headers["Retry-After"]) <= 60
+    assert replies[0].headers["Content-Type"] == "application/problem+json"
+    assert replies[1].json["process_status"] == "error"
+    assert "error" in replies[2].json
+    assert full.get("native", "/health").json["keeper"] is False
+    wait_ready(full)
+
+
+def test_kill_of_the_monitor(full):
+    """Keeper and front end by themselves and leave nothing; the next start finds a clean house."""
+    wait_full(full)
+    with Clients() as clients:
+        runs = begin_runs(full, clients)
+        children = full.children()
+        full.process.kill()
+        full.process.wait()
+        for run in runs:
+            run.exception(timeout=60)  # an answer or the end of the connection, no hang
+        wait_for(lambda: not any(is_alive(pid) for pid in children.values()), 30, "their end")
+    wait_for(lambda: not full.containers(), GONE_S + SLACK_S, "removal")
+    full.start()
+    wait_ready(full)
+
+
+def test_kill_of_everything(full):
+    """Nobody is left to clean up: parked containers end by themselves, the next start sweeps."""
+    wait_full(full)
+    with Clients() as clients:
+        runs = begin_runs(full, clients)
+        old = ids(full)
+        children = full.children()
+        for pid in (full.process.pid, *children.values()):
+            os.kill(pid, signal.SIGKILL)
+        full.process.wait()
+        check_closed(runs)
+    wait_for(lambda: not ids(full, running_only=True), GONE_S + SLACK_S, "the containers' end")
+    full.launch()
+    wait_gone(full, old, GONE_S + SLACK_S)
+    wait_ready(full)
+    wait_full(full)

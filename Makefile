@@ -47,7 +47,7 @@ FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(OUT)/fuzz/%)
 WARDEN_SRC := $(wildcard images/warden/*.c) orchestrator/frames/frame.c orchestrator/frames/stream.c
 WARDEN_OBJ := $(WARDEN_SRC:%.c=$(OUT)/warden-obj/%.o)
 
-.PHONY: all help run stop up down check images warden unit coverage fuzz fuzz-replay fuzz-bin valgrind e2e lint \
+.PHONY: all help run stop up down check images warden unit coverage fuzz fuzz-replay fuzz-bin valgrind e2e bench lint \
 	lint-pin tidy fmt clean
 all: $(OUT)/oneshot warden
 
@@ -150,6 +150,15 @@ $(TEST_VENV)/ready: tests/requirements.txt
 
 e2e: $(TEST_VENV)/ready $(OUT)/oneshot ## the tests against running services (needs the images)
 	@$(TEST_VENV)/bin/python -m pytest -q tests/e2e
+
+BENCH_VENV := build/venv-bench
+$(BENCH_VENV)/ready: tests/bench/requirements.txt
+	@python3 -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/pip -q --disable-pip-version-check install --require-hashes -r $<
+	@touch $@
+
+bench: all $(TEST_VENV)/ready $(BENCH_VENV)/ready ## measure this machine; ARGS="--quick warm" for less
+	@$(TEST_VENV)/bin/python tests/bench/bench.py --rival $(BENCH_VENV)/bin/python $(ARGS)
 
 # ---- style ----
 VENV := build/venv

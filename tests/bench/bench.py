@@ -1,16 +1,19 @@
 """`make bench`: what the service reaches on this machine, beside what it is measured against.
 
-Everything is measured in one run, one thing at a time, against a service of its own: `oneshot bench`
-makes the requests (kept-alive connections, every reply checked to be its own program's), the engine
-alone and `docker run` are the references. Nothing here is a test: a missed goal is a line that says so.
+Everything is measured in one run, one thing at a time, against a service of its own: `oneshot
+bench` makes the requests (kept-alive connections, every reply checked to be its own program's); the
+engine alone, `docker run` and a rival are the references. Nothing here is a test: a missed goal is
+a line that says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -36,6 +39,8 @@ POLICIES = {
     "aiq": {"pool": {"min": 2, "max": 4}},
 }
 SETTINGS = {"pools": {"memory": "4GiB"}}
+RIVAL_IMAGE = "oneshot-bench/rival:latest"
+RIVAL_DOCKERFILE = "FROM oneshot/python\nUSER 0\nENTRYPOINT []\n"
 
 
 @dataclass
@@ -63,8 +68,10 @@ class Figures:
 
 
 class Bench:
-    def __init__(self, quick: bool) -> None:
+    def __init__(self, quick: bool, rival: pathlib.Path | None) -> None:
         self.quick = quick
+        self.rival_python = rival
+        self.rivals: dict[str, Figures] = {}
         self.missed: list[str] = []
         home = pathlib.Path(tempfile.mkdtemp(prefix="oneshot-bench-"))
         home.chmod(0o755)
@@ -101,7 +108,37 @@ class Bench:
             took.append((time.monotonic() - began) * 1000)
         return Figures.of(took)
 
+    def measure_rival(self) -> None:
+        """tests/bench/rival.py, on the same image; before the service is there."""
+        if not self.rival_python:
+            return
+        home = pathlib.Path(tempfile.mkdtemp(prefix="oneshot-rival-"))
+        tar, count = home / "image.tar", 3 if self.quick else 10
+        programs = json.dumps({"print": "print(1)", "pandas": PANDAS, "plot": PLOT})
+        try:
+            subprocess.run(["docker", "build", "-q", "-t", RIVAL_IMAGE, "-"], check=True,
+                           input=RIVAL_DOCKERFILE, text=True, capture_output=True)
+            subprocess.run(["docker", "save", RIVAL_IMAGE, "-o", str(tar)], check=True)
+            done = subprocess.run(
+                [str(self.rival_python), str(HERE / "rival.py"), str(tar), str(count), programs],
+                env=os.environ | {"HOME": str(home), "MPLBACKEND": "Agg"}, text=True,
+                capture_output=True, timeout=900, check=False)
+        finally:
+            subprocess.run(["docker", "rmi", RIVAL_IMAGE], capture_output=True, check=False)
+            shutil.rmtree(home, ignore_errors=True)
+        if done.returncode:
+            print(f"the rival does not run here: {done.stderr.strip().splitlines()[-1][:200]}")
+        for line in done.stdout.splitlines():
+            what, took = json.loads(line)
+            self.rivals[what] = Figures.of(took)
+
     # ---- the table ----
+
+    def beside_rival(self, what: str, got: Figures) -> None:
+        rival = self.rivals.get(what)
+        if rival:
+            self.line("  the same by kern-sandbox, prewarmed", rival, "behind us at p50",
+                      got.p50 < rival.p50)
 
     def head(self, title: str, *columns: str) -> None:
         print(f"\n{title:<44}" + "".join(f"{c:>9}" for c in columns), flush=True)
@@ -121,13 +158,13 @@ class Bench:
         count = 30 if self.quick else 200
         few = 3 if self.quick else 10
         rows = [
-            ("print(1), native", "native", "default", "print(1)", 3, 60),
-            ("print(1), aiq", "aiq", "aiq", "print(1)", 3, 60),
-            ("pandas and a small DataFrame, aiq", "aiq", "aiq", PANDAS, 6, 0),
-            ("first plot and savefig, telemetry", "telemetry", "telemetry", PLOT, 100, 0),
+            ("print", "print(1), native", "native", "default", "print(1)", 3, 60),
+            ("print", "print(1), aiq", "aiq", "aiq", "print(1)", 3, 60),
+            ("pandas", "pandas and a small DataFrame, aiq", "aiq", "aiq", PANDAS, 6, 0),
+            ("plot", "first plot and savefig, telemetry", "telemetry", "telemetry", PLOT, 100, 0),
         ]
         self.head("one at a time, a parked container each, ms", "p50", "p95", "p99")
-        for what, dialect, policy, code, limit, times in rows:
+        for key, what, dialect, policy, code, limit, times in rows:
             n = count if limit < 100 else count // 2
             got = self.http(dialect, policy, code, "--parallel", 1, "--count", n, "--paced")
             self.line(what, got, f"p50 at most {limit}", got.p50 <= limit)
@@ -136,6 +173,7 @@ class Bench:
             self.line("  the same by docker run --rm", reference,
                       f"{factor:.0f} times slower" + (f", goal {times}" if times else ""),
                       factor >= times)
+            self.beside_rival(key, got)
 
     def bursts(self) -> None:
         count = 3 if self.quick else 10
@@ -143,6 +181,7 @@ class Bench:
         got = self.http("native", "default", "print(1)", "--parallel", 8, "--count", count,
                         "--paced", "--burst")
         self.line(f"{count} of 8, default", got, "p50 at most 12", got.p50 <= 12)
+        self.beside_rival("burst", got)
         for policy in ("burst20", "burst20_slim"):
             got = self.http("native", policy, "print(1)", "--parallel", 20, "--count", count,
                             "--paced", "--burst")
@@ -174,19 +213,21 @@ class Bench:
 
     def run(self, names: list[str]) -> int:
         print(f"{platform.machine()}, {machine()}")
+        self.measure_rival()
         try:
             self.service.start()
             for name in names:
                 getattr(self, name)()
         finally:
             self.service.remove()
+            shutil.rmtree(self.service.home, ignore_errors=True)
         print("\n" + (f"missed: {', '.join(self.missed)}" if self.missed else "every goal is met"))
         return 0
 
 
 def machine() -> str:
-    cpus = [line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")]
+    info = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    cpus = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
     memory = int(pathlib.Path("/proc/meminfo").read_text().split()[1]) / 2**20
     engine = subprocess.run(["docker", "info", "--format",
                              "engine {{.ServerVersion}}, {{.Driver}}, cgroup v{{.CgroupVersion}}"],
@@ -198,10 +239,11 @@ def machine() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few of everything")
-    parser.add_argument("part", nargs="*", choices=[[], "warm", "bursts", "sustained"],
-                        help="parts (all)")
+    parser.add_argument("--rival", type=pathlib.Path, metavar="PYTHON",
+                        help="an interpreter that has tests/bench/requirements.txt")
+    parser.add_argument("part", nargs="*", help="warm, bursts, sustained (all)")
     chosen = parser.parse_args()
-    return Bench(chosen.quick).run(chosen.part or ["warm", "bursts", "sustained"])
+    return Bench(chosen.quick, chosen.rival).run(chosen.part or ["warm", "bursts", "sustained"])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,7 +25,7 @@
 #include "frames/mux.h"
 #include "frames/stream.h"
 
-enum { REAL_PATIENCE_S = 5, PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = RIG_PATIENCE_S * 1000 };
 
 struct fake *fake;
 char rig_dir[64];
@@ -32,7 +34,7 @@ struct keeper_options rig_options;
 int rig_front = -1;
 pid_t rig_keeper_pid;
 
-static int control = -1, probe = -1, streams[2] = {-1, -1};
+static int control = -1, probes[2] = {-1, -1}, streams[2] = {-1, -1};
 static int ours[BOXES_MAX];  /* in the test: the containers' ends */
 static int peers[BOXES_MAX]; /* in the keeper's process: the same, to look at */
 
@@ -70,41 +72,61 @@ const char *clock_text(char *out, int64_t wall_ms)
 
 /* ---- shared memory ---- */
 
+/* The lock, and whether its last owner died with it: what it guards is whole at any time. */
+static void lock_fake(void)
+{
+    if (pthread_mutex_lock(&fake->lock) == EOWNERDEAD)
+        (void)pthread_mutex_consistent(&fake->lock);
+}
+
+static void unlock_fake(void)
+{
+    (void)__atomic_add_fetch(&fake->changes, 1, __ATOMIC_SEQ_CST);
+    (void)pthread_mutex_unlock(&fake->lock);
+    (void)syscall(SYS_futex, &fake->changes, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* Lets the lock go until somebody unlocks it, or for `ms`. */
+static void await_change(int ms)
+{
+    uint32_t seen = __atomic_load_n(&fake->changes, __ATOMIC_SEQ_CST);
+    struct timespec most = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+
+    (void)pthread_mutex_unlock(&fake->lock);
+    (void)syscall(SYS_futex, &fake->changes, FUTEX_WAIT, seen, &most, NULL, 0);
+    lock_fake();
+}
+
 void rig_lock(void)
 {
-    ck_assert_int_eq(pthread_mutex_lock(&fake->lock), 0);
+    lock_fake();
 }
 
 void rig_unlock(void)
 {
-    (void)pthread_cond_broadcast(&fake->changed);
-    ck_assert_int_eq(pthread_mutex_unlock(&fake->lock), 0);
+    unlock_fake();
 }
 
+/* Waits for a change, and gives up when there is none for too long. */
 void rig_wait_change(const char *what, int line)
 {
-    struct timespec until;
+    time_t until = time(NULL) + RIG_PATIENCE_S;
 
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += REAL_PATIENCE_S;
-    if (pthread_cond_timedwait(&fake->changed, &fake->lock, &until) == 0)
+    await_change(RIG_PATIENCE_S * 1000);
+    if (time(NULL) < until)
         return;
-    (void)pthread_mutex_unlock(&fake->lock);
+    unlock_fake();
     ck_abort_msg("line %d: in vain: %s", line, what);
 }
 
-/* Also after a keeper: its thread of events ended in a wait, which the condition never forgets. */
 static void init_lock(void)
 {
     pthread_mutexattr_t m;
-    pthread_condattr_t c;
 
     (void)pthread_mutexattr_init(&m);
     (void)pthread_mutexattr_setpshared(&m, PTHREAD_PROCESS_SHARED);
+    (void)pthread_mutexattr_setrobust(&m, PTHREAD_MUTEX_ROBUST);
     (void)pthread_mutex_init(&fake->lock, &m);
-    (void)pthread_condattr_init(&c);
-    (void)pthread_condattr_setpshared(&c, PTHREAD_PROCESS_SHARED);
-    (void)pthread_cond_init(&fake->changed, &c);
 }
 
 static void share(void)
@@ -127,12 +149,13 @@ static int enter(enum verb verb, bool may_fail, struct err *err)
 {
     struct verb_state *v = &fake->verbs[verb];
 
-    (void)pthread_mutex_lock(&fake->lock);
+    lock_fake();
     v->calls++;
     v->inside++;
-    (void)pthread_cond_broadcast(&fake->changed);
+    unlock_fake(); /* who waits for this looks now */
+    lock_fake();
     while (v->is_held)
-        (void)pthread_cond_wait(&fake->changed, &fake->lock);
+        await_change(RIG_PATIENCE_S * 1000);
     v->inside--;
     if (v->fails <= 0 || !may_fail)
         return 0;
@@ -142,8 +165,7 @@ static int enter(enum verb verb, bool may_fail, struct err *err)
 
 static int leave(int rc)
 {
-    (void)pthread_cond_broadcast(&fake->changed);
-    (void)pthread_mutex_unlock(&fake->lock);
+    unlock_fake();
     return rc;
 }
 
@@ -328,9 +350,9 @@ static int fake_watch(struct engine *e, engine_watcher *fn, void *ctx, struct er
     char id[65];
 
     (void)e;
-    (void)pthread_mutex_lock(&fake->lock);
+    lock_fake();
     while (!fake->oom_id[0] && !fake->is_watch_broken)
-        (void)pthread_cond_wait(&fake->changed, &fake->lock);
+        await_change(RIG_PATIENCE_S * 1000);
     (void)str_copy(id, fake->oom_id, sizeof(id));
     fake->oom_id[0] = '\0';
     (void)leave(0);
@@ -394,7 +416,7 @@ static const struct engine_ops fake_ops = {
 static char instance_name[] = "test";
 static char *state_dir, *policies_dir;
 
-static void copy_policy(const char *name)
+static void copy_beside(const char *name)
 {
     auto_free char *from = xasprintf("policies/%s", name), *data = NULL;
     auto_free char *to = xasprintf("%s/%s", policies_dir, name);
@@ -403,6 +425,39 @@ static void copy_policy(const char *name)
 
     ck_assert_int_eq(io_read_file(from, 1 << 20, &data, &n, NULL), 0);
     ck_assert_int_eq(write(fd, data, n), (ssize_t)n);
+}
+
+/* What the rigs' policies extend: values of its own, whatever the service ships. */
+static const char base_policy[] =
+    "image: test/image\n"
+    "work_dir: /work\n"
+    "isolation: {seccomp: seccomp-python.json, uid: 65534, gid: 65534}\n"
+    "time: {default: 30s, max: 30s, grace: 500ms}\n"
+    "memory: 512MiB\n"
+    "cpus: 1\n"
+    "pids: 64\n"
+    "files: {open: 256, size: 25%}\n"
+    "tmpfs: {work: 25%, tmp: 12%, shm: 6%, inodes: 4096}\n"
+    "output: {soft: 10MiB, hard: 64MiB}\n"
+    "input_files: {count: 100, total: 12%}\n"
+    "output_files: {gather: true, tmp: false, count: 20, size: 20MiB,"
+    " total: 37%}\n"
+    "pool: {min: 0, max: 4, idle: 10m, age: 1h}\n"
+    "queue: {max: 256, wait: 30s}\n";
+
+/* The numbers of a pool are asked for again and again: the files are read once per change. */
+static struct {
+    char policy[32];
+    uint64_t key;
+} last_key;
+
+static void write_policy(const char *name, const char *head, const char *lines)
+{
+    auto_free char *path = xasprintf("%s/%s.yaml", policies_dir, name);
+    auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    ck_assert_int_gt(dprintf(fd, "%s%s\n", head, lines), 0);
+    last_key.policy[0] = '\0';
 }
 
 void rig_init(void)
@@ -425,8 +480,8 @@ void rig_init(void)
     rig_options = (struct keeper_options){
         .settings = &rig_settings, .policies_dir = policies_dir, .ops = &fake_ops};
     memset(ours, -1, sizeof(ours));
-    copy_policy("default.yaml");
-    copy_policy("seccomp-python.json");
+    write_policy("default", base_policy, "");
+    copy_beside("seccomp-python.json");
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
@@ -439,7 +494,7 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 
 static void close_all(void)
 {
-    int *const fds[] = {&control, &probe, &rig_front, &streams[0], &streams[1]};
+    int *const fds[] = {&control, &probes[0], &probes[1], &rig_front, &streams[0], &streams[1]};
 
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         close_p(fds[i]);
@@ -462,10 +517,7 @@ void rig_done(void)
 
 void rig_policy(const char *name, const char *lines)
 {
-    auto_free char *path = xasprintf("%s/%s.yaml", policies_dir, name);
-    auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-    ck_assert_int_gt(dprintf(fd, "extends: default\nimage: test/image\n%s\n", lines), 0);
+    write_policy(name, "extends: default\n", lines);
 }
 
 void rig_remove_policy(const char *name)
@@ -473,6 +525,7 @@ void rig_remove_policy(const char *name)
     auto_free char *path = xasprintf("%s/%s.yaml", policies_dir, name);
 
     ck_assert_int_eq(unlink(path), 0);
+    last_key.policy[0] = '\0';
 }
 
 uint64_t rig_key(const char *policy)
@@ -482,11 +535,15 @@ uint64_t rig_key(const char *policy)
     struct err e = {0};
     uint64_t key;
 
+    if (strcmp(last_key.policy, policy) == 0)
+        return last_key.key;
     ck_assert_msg(policy_set_load(policies_dir, &set, &e) == 0, "%s", e.msg);
     p = policy_find(&set, policy);
     ck_assert_ptr_nonnull(p);
     key = p->key;
     policy_set_done(&set);
+    (void)str_copy(last_key.policy, policy, sizeof(last_key.policy));
+    last_key.key = key;
     return key;
 }
 
@@ -511,7 +568,7 @@ static void __attribute__((noreturn)) be_keeper(void)
     log_init("keeper", LOG_DEBUG, LOG_TEXT,
              open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
     rc = keeper_run(&rig_options, &fake->err);
-    (void)pthread_mutex_lock(&fake->lock);
+    lock_fake();
     fake->rc = rc;
     fake->is_over = true;
     (void)leave(0);
@@ -542,7 +599,8 @@ void rig_start(void)
     streams[1] = -1;
     control = control_pair[0];
     rig_front = front_pair[0];
-    probe = rig_new_client();
+    for (size_t i = 0; i < ARRAY_LEN(probes); i++)
+        probes[i] = rig_new_client();
 }
 
 int rig_new_client(void)
@@ -565,7 +623,6 @@ int rig_wait(void)
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the keeper ended with %#x",
                   (unsigned)status);
     rig_keeper_pid = 0;
-    init_lock();
     close_all();
     return fake->rc;
 }
@@ -610,7 +667,8 @@ struct handover rig_answer(int fd, int *ret_fd)
 }
 
 /* One question for all pools; the answers up to the counts. */
-static struct handover_counts stats(uint64_t key, unsigned nth, struct handover_pool *ret)
+static struct handover_counts stats(int probe, uint64_t key, unsigned nth,
+                                    struct handover_pool *ret)
 {
     struct handover m;
 
@@ -628,7 +686,7 @@ struct handover_pool rig_pool_of(uint64_t key, unsigned nth)
 {
     struct handover_pool pool;
 
-    (void)stats(key, nth, &pool);
+    (void)stats(probes[0], key, nth, &pool);
     return pool;
 }
 
@@ -641,20 +699,35 @@ struct handover_counts rig_counts(void)
 {
     struct handover_pool pool;
 
-    return stats(0, 0, &pool);
+    return stats(probes[0], 0, 0, &pool);
 }
 
-/* The second answer comes from a later turn: all that was due in the first has been done. */
+/*
+ * A question that is sent while a turn answers another client's comes up in a later one. The first
+ * answer may come from a turn that began before the clock was moved; what was due in that of the
+ * second has been done when the next one answers.
+ */
 void rig_turn(void)
 {
-    (void)rig_counts();
-    (void)rig_counts();
+    struct handover_pool pool;
+
+    for (size_t i = 0; i < 2 * ARRAY_LEN(probes); i++)
+        (void)stats(probes[i % ARRAY_LEN(probes)], 0, 0, &pool);
 }
 
 void rig_advance(int64_t ms)
 {
     (void)__atomic_add_fetch(&fake->now_ms, ms, __ATOMIC_SEQ_CST);
     rig_turn();
+}
+
+void rig_until_measuring(void)
+{
+    time_t until = time(NULL) + RIG_PATIENCE_S;
+
+    while (!FAKE(VERB_USAGE).inside && time(NULL) <= until)
+        rig_advance(100);
+    UNTIL(FAKE(VERB_USAGE).inside == 1);
 }
 
 bool rig_is_quiet(int fd)

@@ -3,7 +3,9 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "engine/engine.h"
 #include "keeper/keeper.h"
@@ -30,7 +32,7 @@ enum verb {
     VERBS,
 };
 
-enum { BOXES_MAX = 320, FOREIGN_MAX = 8, FAIL_ALWAYS = 1 << 30 };
+enum { BOXES_MAX = 320, FOREIGN_MAX = 8, FAIL_ALWAYS = 1 << 30, RIG_PATIENCE_S = 30 };
 
 /* A container that the keeper had made. */
 struct box {
@@ -49,8 +51,8 @@ struct verb_state {
 };
 
 struct fake {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_mutex_t lock; /* robust: a keeper's process may end while a thread of it holds it */
+    uint32_t changes; /* a futex: threads that died while they waited cannot hold up the others */
     int64_t now_ms;
 
     struct verb_state verbs[VERBS];
@@ -89,13 +91,13 @@ extern struct fake *fake;
 /* Waits until the keeper's numbers of the (newest) pool of `policy` make it true of `pool`. */
 #define UNTIL_POOL(policy, condition)                        \
     do {                                                     \
-        int left_ = 20000;                                   \
+        time_t until_ = time(NULL) + RIG_PATIENCE_S;         \
         struct handover_pool pool;                           \
                                                              \
         do                                                   \
             pool = rig_pool(policy);                         \
-        while (!(condition) && left_-- > 0);                 \
-        ck_assert_msg(left_ > 0, "in vain: %s", #condition); \
+        while (!(condition) && time(NULL) <= until_);        \
+        ck_assert_msg(condition, "in vain: %s", #condition); \
     } while (0)
 
 void rig_lock(void);
@@ -112,7 +114,7 @@ extern struct keeper_options rig_options;
 extern int rig_front;        /* our end of the first client; -1 once closed */
 extern pid_t rig_keeper_pid; /* 0: it is over */
 
-/* Writes a policy: the shipped default, "image: test/image" and the lines given. */
+/* Writes a policy: the rig's own default (nothing parked, four at most) and the lines given. */
 void rig_policy(const char *name, const char *lines);
 void rig_remove_policy(const char *name);
 uint64_t rig_key(const char *policy); /* as the files are now */
@@ -127,6 +129,8 @@ int rig_new_client(void); /* through the control pair */
 /* Moves the clock, and waits until the keeper has done what is due. */
 void rig_advance(int64_t ms);
 void rig_turn(void); /* the latter alone */
+/* Moves the clock until the keeper measures a container; the verb is held. */
+void rig_until_measuring(void);
 
 /* The container's end of the stream of boxes[i]. */
 int rig_stream(unsigned i);

@@ -79,7 +79,7 @@ START_TEST(shows_settings_and_all_policies)
     p = check((const char *[]){"--config", "oneshot.yaml.example", "--policies=policies", NULL});
     ck_assert_str_eq(p.err, "");
     ck_assert_int_eq(p.status, 0);
-    ck_assert(str_starts(p.out, "# settings: oneshot.yaml.example\ninstance: oneshot\n"));
+    ck_assert(str_starts(p.out, "# settings: oneshot.yaml.example\ninstance: \"\"\n"));
     ck_assert_uint_eq(count(p.out, "\n---\n# policy "), 7);
     ck_assert_ptr_nonnull(strstr(p.out, "\n# policy telemetry: policies/telemetry.yaml, sha256 "));
     ck_assert_uint_eq(count(p.out, "[isolation]"), 0);

@@ -2,22 +2,30 @@
 # Starts and stops the service on this machine, without compose: what `make run` and `make stop` do.
 #
 # usage: service.sh start|stop
-#   ONESHOT_STATE_DIR   where it keeps its things (/var/lib/oneshot for root, else below ~/.local/state)
+#   Settings: oneshot.yaml beside the Makefile or the variables that oneshot.yaml.example names,
+#   such as ONESHOT_STATE_DIR, SANDBOX_PORT, TELEMETRY_PORT, ONESHOT_PORT.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 oneshot=$root/build/release/oneshot
-if [ "$(id -u)" = 0 ]; then
-    default=/var/lib/oneshot
-else
-    default=${XDG_STATE_HOME:-$HOME/.local/state}/oneshot
-fi
-state=${ONESHOT_STATE_DIR:-$default}
+cd "$root"
+settings=$("$oneshot" check | sed -n '1,/^---$/p')
+
+# url DIALECT: where it is spoken, as the settings say
+url() {
+    local at
+    at=$(sed -nE "s/^  - \{address: ([^,]+), port: ([0-9]+), dialects: \[([^]]*, )?$1[],].*/\1:\2/p" \
+        <<<"$settings" | head -n 1)
+    [ -z "$at" ] || echo "http://${at/#0.0.0.0:/127.0.0.1:}"
+}
+
+state=$(sed -n 's/^state_dir: //p' <<<"$settings")
+state=${state#\"} state=${state%\"}
 pid_file=$state/oneshot.pid
 log=$state/oneshot.log
-native=http://127.0.0.1:${ONESHOT_PORT:-8000}
-aiq=http://127.0.0.1:${SANDBOX_PORT:-6000}
-telemetry=http://127.0.0.1:${TELEMETRY_PORT:-8080}
+native=$(url native)
+aiq=$(url aiq)
+telemetry=$(url telemetry)
 
 # The monitor that the file names, if it is one of ours and still alive.
 running() {
@@ -61,7 +69,6 @@ start() {
         echo "Already running as process $pid (make stop ends it)."
     else
         mkdir -p "$state"
-        cd "$root"
         setsid "$oneshot" serve >>"$log" 2>&1 </dev/null &
         printf 'Starting'
         until_true 120 ready_or_gone $! || true
@@ -85,7 +92,7 @@ start() {
 Running, and one program was run: $reply
 
   aiq         $aiq/execute
-  telemetry   $telemetry/
+  telemetry   ${telemetry:-(no listener)}
   native      $native/v1/runs    $native/health    $native/metrics
 
   log         $log
@@ -100,7 +107,13 @@ ready_or_gone() {
 }
 
 case ${1:-} in
-start) start ;;
+start)
+    [ -n "$native" ] && [ -n "$aiq" ] || {
+        echo 'service: the settings have no listener for native and aiq' >&2
+        exit 2
+    }
+    start
+    ;;
 stop) stop ;;
 *)
     sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2

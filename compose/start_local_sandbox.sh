@@ -24,5 +24,4 @@ output=$(cd "$output" && pwd)
 echo "Sandbox '$name', work directory $output"
 export SANDBOX_CONTAINER=$name OUTPUT_DATA_PATH=$output DEBUG=${DEBUG:-}
 make -C "$root" --no-print-directory up
-echo "POST http://127.0.0.1:${AIQ_PORT:-6000}/execute"
 [ -z "$DEBUG" ] || exec docker logs -f "$name"

@@ -9,7 +9,7 @@ jobs=$(nproc)
 make="${MAKE:-make} --no-print-directory -s -j$jobs"
 venv=build/venv-tests
 
-steps=(setup build lint unit asan tsan valgrind fuzz images worker e2e compose)
+steps=(setup build lint unit asan tsan valgrind fuzz images worker e2e cli docs compose)
 
 step_setup() { ./setup.sh check; }
 step_build() { $make all; }
@@ -22,6 +22,8 @@ step_fuzz() { $make fuzz-replay; }
 step_images() { images/build.sh && images/selftest.sh; }
 step_worker() { python_tests tests/worker; }
 step_e2e() { python_tests tests/e2e; }
+step_cli() { python_tests tests/cli; }
+step_docs() { python_tests tests/docs; }
 step_compose() { python_tests tests/compose; }
 
 python_tests() {

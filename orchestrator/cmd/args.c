@@ -103,3 +103,14 @@ int args_read_until_word(int argc, char **argv, const struct arg *table, size_t 
 {
     return read_all(argc, argv, table, n, usage, true);
 }
+
+int args_read_options(int argc, char **argv, const struct arg *table, size_t n, const char *usage)
+{
+    int words = args_read(argc, argv, table, n, usage);
+
+    if (words <= 0)
+        return words;
+    (void)complain("this is too much:", argv[1]);
+    print_usage(stderr, table, n, usage);
+    return -1;
+}

@@ -32,10 +32,12 @@ struct arg {
 /*
  * Reads argv[1..]; what is not an option stays, in order, at the front of argv from index 1, and
  * its count is returned. -1: wrong (told on stderr); -2: help was asked for and printed.
- * The second form leaves everything behind the first word alone: a program's own arguments.
+ * The second form leaves everything behind the first word alone: a program's own arguments. The
+ * third takes no words at all: one is a mistake.
  */
 int args_read(int argc, char **argv, const struct arg *table, size_t n, const char *usage);
 int args_read_until_word(int argc, char **argv, const struct arg *table, size_t n,
                          const char *usage);
+int args_read_options(int argc, char **argv, const struct arg *table, size_t n, const char *usage);
 
 #endif

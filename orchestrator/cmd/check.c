@@ -6,6 +6,7 @@
 #include "base/yaml.h"
 #include "cmd/args.h"
 #include "cmd/cmd.h"
+#include "dialects/dialects.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
 
@@ -63,12 +64,17 @@ static int print_named(const struct options *o, const struct policy_set *set)
 static int check(const struct options *o, struct settings *s, struct policy_set *set)
 {
     CLEANUP(yaml_done) struct yaml y = {0};
+    struct err err = {0};
 
     yaml_init(&y);
     settings_read(&y, o->config, s);
     policy_set_read(&y, o->policies ? o->policies : s->policies_dir, set);
     if (y.faults_n) {
         (void)fputs(buf_get(&y.faults), stderr);
+        return EXIT_USAGE;
+    }
+    if (dialects_check(s, &err) < 0) {
+        (void)fprintf(stderr, "%s: %s\n", *s->file ? s->file : "settings", err.msg);
         return EXIT_USAGE;
     }
     if (o->names_n)

@@ -136,7 +136,7 @@ int cmd_ps(int argc, char **argv)
     };
     struct view v = {0};
     struct err err = {0};
-    int n = args_read(argc, argv, table, ARRAY_LEN(table), "ps [--json]");
+    int n = args_read_options(argc, argv, table, ARRAY_LEN(table), "ps [--json]");
     int status = 0;
 
     if (n)

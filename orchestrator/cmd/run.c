@@ -51,6 +51,7 @@ struct job {
     char *code;
     char *name;
     int signal_fd;
+    int signal; /* that the user ended the run with */
 };
 
 /* ---- what is to be run ---- */
@@ -196,10 +197,13 @@ static int save_one(const struct job *j, int dir_fd, const struct run_out_file *
         return -1;
     }
     while (at < f->data.size) {
-        ssize_t n = spool_read(&f->data, at, piece, sizeof(piece), NULL);
+        struct err err = {0};
+        ssize_t n = spool_read(&f->data, at, piece, sizeof(piece), &err);
 
-        if (n <= 0 || io_write_all(fd, piece, (size_t)n, INT64_MAX, NULL) < 0)
+        if (n <= 0 || io_write_all(fd, piece, (size_t)n, INT64_MAX, &err) < 0) {
+            (void)fprintf(stderr, "oneshot: '%s' was saved in part: %s\n", f->path, err.msg);
             return -1;
+        }
         at += (uint64_t)n;
     }
     return 0;
@@ -231,21 +235,21 @@ static int save_files(const struct job *j, const struct run_result *r)
 struct interrupt {
     int signal_fd;
     struct run *run;
+    int signal; /* that ended the run; 0: none did */
 };
 
 /* The first Ctrl-C ends the program and keeps what it wrote; the second ends us. */
 static void *watch_interrupt(void *arg)
 {
-    const struct interrupt *w = arg;
+    struct interrupt *w = arg;
     struct signalfd_siginfo info;
 
     while (read(w->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        static int times;
-
         if (info.ssi_signo == SIGUSR1)
             return NULL;
-        if (++times > 1)
-            _exit(128 + SIGINT);
+        if (w->signal)
+            _exit(128 + w->signal);
+        w->signal = (int)info.ssi_signo;
         run_cancel(w->run);
     }
     return NULL;
@@ -275,16 +279,17 @@ static struct run *run_once(struct job *j)
         (void)pthread_kill(thread, SIGUSR1);
         (void)pthread_join(thread, NULL);
     }
+    j->signal = w.signal;
     return run;
 }
 
-static int status_of(const struct run_result *r)
+static int status_of(const struct job *j, const struct run_result *r)
 {
     switch (r->outcome) {
     case OUTCOME_TIMEOUT:
         return STATUS_TIMEOUT;
     case OUTCOME_CANCELLED:
-        return 128 + SIGINT;
+        return 128 + (j->signal ? j->signal : SIGINT);
     case OUTCOME_INFRA:
         return r->was_sent ? 1 : EXIT_UNAVAILABLE;
     case OUTCOME_OK:
@@ -302,7 +307,7 @@ static int status_of(const struct run_result *r)
 
 static int finish(const struct job *j, const struct run_result *r)
 {
-    int status = status_of(r);
+    int status = status_of(j, r);
 
     if (r->reason[0])
         (void)fprintf(stderr, "oneshot: %s\n", r->reason);
@@ -325,6 +330,7 @@ static int prepare(struct job *j, struct err *err)
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGUSR1);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     j->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);

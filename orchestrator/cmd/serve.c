@@ -20,6 +20,7 @@
 #include "cmd/child.h"
 #include "cmd/cmd.h"
 #include "cmd/place.h"
+#include "dialects/dialects.h"
 
 enum {
     PORTERS_MAX = 16,
@@ -334,7 +335,7 @@ static int prepare(struct monitor *m, struct err *err)
 {
     struct policy_set set = {0};
 
-    if (settings_load(m->config, &m->settings, err) < 0)
+    if (settings_load(m->config, &m->settings, err) < 0 || dialects_check(&m->settings, err) < 0)
         return -1;
     log_init("monitor", m->settings.log_level, m->settings.log_format, STDERR_FILENO);
     if (policy_set_load(m->settings.policies_dir, &set, err) < 0)
@@ -372,7 +373,7 @@ int cmd_serve(int argc, char **argv)
                   "settings (default: ./oneshot.yaml, /etc/oneshot/oneshot.yaml, built in)"),
     };
     struct err err = {0};
-    int n = args_read(argc, argv, table, ARRAY_LEN(table), "serve [--config FILE]");
+    int n = args_read_options(argc, argv, table, ARRAY_LEN(table), "serve [--config FILE]");
 
     if (n)
         return n == -2 ? 0 : EXIT_USAGE;

@@ -139,7 +139,7 @@ class Service:
 
     def _read_ports(self, start: int) -> int:
         text = self.log_path.read_bytes()[start:].decode()
-        found = re.findall(r"front: (\S+) listens at .*:(\d+)$", text, re.M)
+        found = re.findall(r'front(?:: |".*:")(\S+) listens at .*:(\d+)"?}?$', text, re.M)
         self.ports = {names.split(",")[0]: int(port) for names, port in found}
         return len(found)
 

@@ -11,7 +11,8 @@ import json
 
 from .tracebacks import clean
 
-DEPTH_MAX = 64
+DEPTH_MAX = 60  # readers of the replies stop at 64
+DIGITS_MAX = 300  # beyond it an integer is no number to most readers
 ITEMS_MAX = 100_000
 BYTES_MAX = 1 << 20
 REPR_MAX = 10_000
@@ -35,7 +36,7 @@ class Encoder:
         if value is None or kind is bool:
             return value
         if kind is int:
-            return value
+            return value if abs(value) < 10**DIGITS_MAX else represent(value)  # type: ignore
         if kind is float:
             return value if _is_finite(value) else None  # type: ignore[arg-type]
         if kind is str:

@@ -55,7 +55,7 @@ struct json_scan {
     size_t line, line_offset, line_extra; /* extra: continuation bytes since the line began */
 
     struct place token; /* where the current string, number or word began */
-    bool is_key, is_diverted;
+    bool is_key, is_diverted, takes_nul;
     struct json_str str;
     const char *word;
     size_t word_len;
@@ -306,6 +306,7 @@ static void begin_string(struct json_scan *s, bool is_key)
     s->is_key = is_key;
     s->p++;
     json_str_init(&s->str);
+    s->str.takes_nul = s->takes_nul;
     s->state = IN_STRING;
 }
 
@@ -552,11 +553,22 @@ int json_scan_end(struct json_scan *s, struct err *err)
     return hand_over(s, err);
 }
 
+static int scan_all(struct json_scan *s, const char *data, size_t n, struct err *err)
+{
+    return json_scan_feed(s, data, n, err) < 0 ? -1 : json_scan_end(s, err);
+}
+
+int json_scan_passed_on(const char *data, size_t n, size_t max_tokens, struct err *err)
+{
+    CLEANUP(json_scan_free_p) struct json_scan *s = json_scan_new(max_tokens, NULL, NULL);
+
+    s->takes_nul = true;
+    return scan_all(s, data, n, err);
+}
+
 int json_scan_text(const char *data, size_t n, size_t max_tokens, struct err *err)
 {
     CLEANUP(json_scan_free_p) struct json_scan *s = json_scan_new(max_tokens, NULL, NULL);
 
-    if (json_scan_feed(s, data, n, err) < 0)
-        return -1;
-    return json_scan_end(s, err);
+    return scan_all(s, data, n, err);
 }

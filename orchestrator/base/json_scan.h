@@ -75,6 +75,12 @@ int json_scan_end(struct json_scan *s, struct err *err) MUST_CHECK;
 /* The same for a text that is whole in memory. */
 int json_scan_text(const char *data, size_t n, size_t max_tokens, struct err *err) MUST_CHECK;
 
+/*
+ * The same for JSON that goes on to a client as it is and is never read here: an escaped NUL may
+ * stand in it.
+ */
+int json_scan_passed_on(const char *data, size_t n, size_t max_tokens, struct err *err) MUST_CHECK;
+
 DEFINE_CLEANUP(struct json_scan *, json_scan_free)
 
 #endif

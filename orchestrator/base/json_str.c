@@ -116,7 +116,7 @@ static enum json_str_step end_hex(struct json_str *t)
 
     if (is_low != (t->high != 0))
         return bad(t, "Lone surrogate in \\uXXXX escape", t->escape_len);
-    if (v == 0)
+    if (v == 0 && !t->takes_nul)
         return bad(t, "NUL character in a string", t->escape_len);
     if (v >= 0xD800 && v <= 0xDBFF) {
         t->high = v;

@@ -1,15 +1,17 @@
 #ifndef BASE_JSON_STR_H
 #define BASE_JSON_STR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
  * Decodes the inside of one JSON string as it arrives, behind the opening quote up to and with the
  * closing one: escapes are resolved, everything else must be UTF-8 without control characters.
- * NUL and lone surrogates are refused.
+ * Lone surrogates are refused, and NUL unless `takes_nul` is set after json_str_init.
  */
 struct json_str {
     int state;
+    bool takes_nul;
     unsigned char held[4]; /* a UTF-8 sequence that is not complete yet */
     size_t held_len;
     unsigned hex, hex_len, high; /* high: the surrogate that waits for its partner */

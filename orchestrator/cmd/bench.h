@@ -11,10 +11,10 @@
 struct bench_result {
     int64_t *us; /* one latency for each run that went well; owned */
     size_t n, cap;
-    size_t refills; /* bursts after which the time until the pool was full was taken */
+    size_t refills;    /* bursts after which the time until the pool was full was taken */
     int64_t refill_us; /* of all of them */
-    size_t errors; /* refused, failed, cut */
-    size_t mixed;  /* replies that carry another run's output */
+    size_t errors;     /* refused, failed, cut */
+    size_t mixed;      /* replies that carry another run's output */
     int64_t wall_us;
 };
 

@@ -59,6 +59,7 @@ static void note_timings(struct run *run, int64_t took_us)
     r->take_us = took_us - t->queued_us > 0 ? took_us - t->queued_us : 0;
     r->was_warm = t->was_parked;
     r->memory = t->memory;
+    r->lacks = t->lacks;
     str_hex(r->container, t->container, sizeof(t->container));
     (void)str_copy(r->image, "sha256:", sizeof(r->image));
     str_hex(r->image + strlen("sha256:"), t->image, sizeof(t->image));

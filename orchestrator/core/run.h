@@ -123,6 +123,7 @@ struct run_result {
     uint64_t memory; /* the limit that held, bytes */
     char container[65], image[72];
     bool was_warm;
+    uint32_t lacks; /* comfort that its engine lacks, bits of enum engine_lack */
     int64_t started_wall_ms;
 };
 

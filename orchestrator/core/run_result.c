@@ -1,10 +1,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json_scan.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "core/core_state.h"
 #include "core/run_state.h"
+
+enum { VALUE_TOKENS = 400000 }; /* twice what the worker sends at most */
 
 const char *outcome_name(enum outcome o)
 {
@@ -131,10 +135,28 @@ static void limit_end(struct run *run, const struct outcome_report *report)
     }
 }
 
+/*
+ * The program shares a process with whoever writes these texts, so they may be anything; what goes
+ * on to a client is JSON.
+ */
+static void check_json(struct run_result *r, struct buf *b, const char *what)
+{
+    struct err err = {0};
+
+    if (!b->len || json_scan_passed_on(buf_get(b), b->len, VALUE_TOKENS, &err) == 0)
+        return;
+    log_warning("run %s: its %s is dropped: %s", r->id, what, err.msg);
+    buf_clear(b);
+}
+
 void run_result_report(struct run *run, const struct outcome_report *report)
 {
     struct run_result *r = &run->result;
 
+    check_json(r, &r->value, "value");
+    check_json(r, &r->fault, "fault");
+    if (r->fault.len && buf_get(&r->fault)[0] != '{')
+        buf_clear(&r->fault);
     r->wall_us = report->wall_us;
     r->cpu_us = report->cpu_us;
     r->memory_peak = report->flags & REPORT_PEAK_KNOWN ? report->peak_bytes : 0;

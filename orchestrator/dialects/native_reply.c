@@ -8,6 +8,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "dialects/exec.h"
+#include "frames/handover.h"
 
 enum { PROBLEM_MAX = 16 * 1024 };
 
@@ -209,6 +210,21 @@ static void put_log(struct buf *b, const struct run_result *r)
     (void)buf_char(b, ']');
 }
 
+void native_put_lacks(struct buf *b, uint32_t lacks)
+{
+    const char *comma = "";
+
+    (void)buf_char(b, '[');
+    for (uint32_t bit = 1; bit < ENGINE_LACKS_END; bit <<= 1) {
+        if (!(lacks & bit))
+            continue;
+        (void)buf_str(b, comma);
+        json_put_str(b, engine_lack_text(bit), strlen(engine_lack_text(bit)));
+        comma = ",";
+    }
+    (void)buf_char(b, ']');
+}
+
 void native_put_result(struct http_parts *parts, const struct run_result *r,
                        const struct run_request *q, bool with_data)
 {
@@ -232,6 +248,8 @@ void native_put_result(struct http_parts *parts, const struct run_result *r,
     put_usage(http_parts_text(parts), r);
     put_container(http_parts_text(parts), r, q->policy);
     put_omitted(http_parts_text(parts), r);
+    (void)buf_str(http_parts_text(parts), ",\"not_enforced\":");
+    native_put_lacks(http_parts_text(parts), r->lacks);
     if (q->wants_log)
         put_log(http_parts_text(parts), r);
     (void)buf_char(http_parts_text(parts), '}');

@@ -160,25 +160,32 @@ void native_metrics(struct http_exchange *x, void *ctx)
 void native_health(struct http_exchange *x, void *ctx)
 {
     const struct app *app = ctx;
+    auto_free struct handover_pool *pools = NULL;
+    struct handover_counts counts = {0};
     struct buf b;
+    size_t n;
 
+    (void)!core_stats(app->core, &pools, &n, &counts, NULL);
     buf_init(&b, STATE_MAX);
     (void)buf_fmt(&b,
                   "{\"status\":\"ok\",\"version\":\"%s\",\"uptime_s\":%lld,\"keeper\":%s,"
-                  "\"front\":{\"confined_by\":\"%s\"}}",
+                  "\"engine\":%s,\"front\":{\"confined_by\":\"%s\"},\"not_enforced\":",
                   ONESHOT_VERSION, (long long)((clock_wall_ms() - app->started_wall_ms) / 1000),
-                  core_has_keeper(app->core) ? "true" : "false", app->confinement);
+                  core_has_keeper(app->core) ? "true" : "false",
+                  counts.is_engine_up ? "true" : "false", app->confinement);
+    native_put_lacks(&b, counts.lacks);
+    (void)buf_char(&b, '}');
     reply_json(x, 200, &b);
 }
 
-/* Ready: the engine answers, and a container is parked or could be made. */
+/* Ready: the engine answers, and a container is parked unless no policy parks any. */
 void native_ready(struct http_exchange *x, void *ctx)
 {
     const struct app *app = ctx;
     auto_free struct handover_pool *pools = NULL;
     struct handover_counts counts;
     struct err err = {0};
-    unsigned parked = 0;
+    unsigned parked = 0, wanted = 0;
     struct buf b;
     size_t n;
 
@@ -186,9 +193,11 @@ void native_ready(struct http_exchange *x, void *ctx)
         (void)err_wrap(&err, "no keeper");
     else if (!counts.is_engine_up)
         (void)err_set(&err, ERR_BUSY, "the container engine does not answer");
-    for (size_t i = 0; err.kind == ERR_NONE && i < n; i++)
+    for (size_t i = 0; err.kind == ERR_NONE && i < n; i++) {
         parked += pools[i].parked + pools[i].running;
-    if (err.kind == ERR_NONE && !parked)
+        wanted += pools[i].target;
+    }
+    if (err.kind == ERR_NONE && wanted && !parked)
         (void)err_set(&err, ERR_BUSY, "no container is parked yet");
     if (err.kind != ERR_NONE) {
         http_set_header(x, "Retry-After", "1");

@@ -25,17 +25,6 @@ static const struct comfort {
     {"does not support memory swappiness", ENGINE_LACKS_SWAPPINESS},
 };
 
-const char *engine_lack_text(enum engine_lack lack)
-{
-    switch (lack) {
-    case ENGINE_LACKS_SWAP_LIMIT:
-        return "swap accounting: a container may swap where the machine has swap";
-    case ENGINE_LACKS_SWAPPINESS:
-        return "memory swappiness";
-    }
-    return "nothing";
-}
-
 /* ---- parsing within bounds ---- */
 
 /* The caller deletes `*ret`. Everything that is not one whole, strict JSON value is ERR_PEER. */

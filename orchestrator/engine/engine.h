@@ -22,15 +22,6 @@ enum {
     ENGINE_TIME_UNKNOWN = -1,
 };
 
-/* Comfort that an engine may lack; every limit that isolates holds without it. */
-enum engine_lack {
-    ENGINE_LACKS_SWAP_LIMIT = 1 << 0,
-    ENGINE_LACKS_SWAPPINESS = 1 << 1,
-};
-
-/* What one of them means, for people: "swap accounting: …"; static. */
-const char *engine_lack_text(enum engine_lack lack);
-
 struct engine_pair {
     const char *name, *value;
 };

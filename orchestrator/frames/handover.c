@@ -47,3 +47,16 @@ const char *engine_call_name(enum engine_call call)
 
     return (unsigned)call < LEN(names) ? names[call] : "unknown";
 }
+
+const char *engine_lack_text(enum engine_lack lack)
+{
+    switch (lack) {
+    case ENGINE_LACKS_SWAP_LIMIT:
+        return "swap accounting: a container may swap where the machine has swap";
+    case ENGINE_LACKS_SWAPPINESS:
+        return "memory swappiness";
+    case ENGINE_LACKS_END:
+        break;
+    }
+    return "nothing";
+}

@@ -52,6 +52,7 @@ struct handover_taken {
     uint8_t image[32];     /* sha-256 of the image */
     uint32_t queued_us;    /* TAKE until a container was free */
     uint32_t was_parked;   /* 1: it had been waiting (a warm run), 0: it was made on demand */
+    uint32_t lacks, pad;   /* bits of enum engine_lack */
     uint64_t memory;       /* bytes that the program may add */
 };
 
@@ -104,10 +105,20 @@ enum engine_call {
     ENGINE_CALLS,
 };
 
+/* Comfort that an engine may lack; every limit that isolates holds without it. */
+enum engine_lack {
+    ENGINE_LACKS_SWAP_LIMIT = 1 << 0,
+    ENGINE_LACKS_SWAPPINESS = 1 << 1,
+    ENGINE_LACKS_END = 1 << 2,
+};
+
+/* What one of them means, for people: "swap accounting: …"; static. */
+const char *engine_lack_text(enum engine_lack lack);
+
 struct handover_counts {
     uint64_t calls[ENGINE_CALLS], errors[ENGINE_CALLS];
-    uint64_t budget, reserved; /* bytes of the pools' memory budget */
-    uint32_t pools, is_engine_up;
+    uint64_t budget, reserved;                /* bytes of the pools' memory budget */
+    uint32_t pools, is_engine_up, lacks, pad; /* lacks: bits of enum engine_lack */
 };
 
 struct handover {

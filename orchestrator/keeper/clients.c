@@ -183,6 +183,7 @@ static void stats(struct keeper *k, struct client *c, uint64_t seq)
     m.u.counts.pools = n;
     m.u.counts.is_engine_up = k->is_engine_up;
     m.u.counts.budget = k->pools.budget;
+    m.u.counts.lacks = k->o->ops->lacks(k->o->engine);
     TAILQ_FOREACH (p, &k->pools.list, link)
         m.u.counts.reserved += p->target * pool_cost(p);
     k->o->ops->counts(k->o->engine, m.u.counts.calls, m.u.counts.errors);

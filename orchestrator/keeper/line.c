@@ -18,6 +18,7 @@ static void send_taken(struct keeper *k, struct member *m)
     t->queued_us = (uint32_t)(clock_us() - m->asked_us);
     t->was_parked = m->was_parked;
     t->memory = m->memory;
+    t->lacks = k->o->ops->lacks(k->o->engine);
     /* A back end whose ids are not 32 bytes leaves zeros here. */
     (void)!str_unhex(t->container, sizeof(t->container), m->container);
     (void)!str_unhex(t->image, sizeof(t->image), m->pool->image.digest + strlen("sha256:"));

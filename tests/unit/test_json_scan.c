@@ -475,11 +475,23 @@ START_TEST(agrees_with_python_on_a_made_corpus)
 }
 END_TEST
 
+START_TEST(what_is_passed_on_may_hold_nul)
+{
+    static const char nul[] = "[\"a\\u0000b\", {\"\\u0000\": 1}]", open[] = "[\"\\u0000\"";
+
+    ck_assert_int_eq(json_scan_text(nul, strlen(nul), 100, NULL), -1);
+    ck_assert_int_eq(json_scan_passed_on(nul, strlen(nul), 100, NULL), 0);
+    ck_assert_int_eq(json_scan_passed_on(nul, strlen(nul), 3, NULL), -1);
+    ck_assert_int_eq(json_scan_passed_on(open, strlen(open), 100, NULL), -1);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, accepts_strict_json, 0, ARRAY_LEN(good));
     tcase_add_loop_test(t, refuses_what_is_not_json_and_says_where, 0, ARRAY_LEN(bad));
+    tcase_add_test(t, what_is_passed_on_may_hold_nul);
     tcase_add_test(t, refuses_raw_nul_everywhere);
     tcase_add_loop_test(t, any_split_gives_the_same_answer, 1, 8);
     tcase_add_test(t, nests_64_levels_and_no_more);

@@ -4,6 +4,7 @@
  */
 #include "dialects/aiq.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -25,7 +26,7 @@ struct aiq_body {
 /* clang-format off */
 static const struct json_field fields[] = {
     JSON_FIELD_TEXT(aiq_body, code,     "generated_code", true,  0),
-    JSON_FIELD_REAL(aiq_body, timeout,  "timeout",        true,  -1e300, 1e300),
+    JSON_FIELD_REAL(aiq_body, timeout,  "timeout",        true,  -DBL_MAX, DBL_MAX),
     JSON_FIELD_TEXT(aiq_body, language, "language",       false, 0),
 };
 /* clang-format on */
@@ -101,6 +102,7 @@ static void answer_result(struct http_exchange *x, struct run_result *r)
     struct http_parts *parts = http_parts_new();
     struct buf *text = http_parts_text(parts);
 
+    exec_mark_cut(r);
     if (r->outcome == OUTCOME_TIMEOUT)
         exec_note(r, "Timed out");
     else if (exec_limit_line(r)[0])
@@ -111,6 +113,15 @@ static void answer_result(struct http_exchange *x, struct run_result *r)
     http_parts_json_string(parts, &r->err_out);
     (void)buf_str(http_parts_text(parts), "}");
     http_reply_parts(x, 200, "application/json", parts);
+}
+
+/* It was never sent to a container, so asking again is safe. */
+static void answer_unavailable(struct http_exchange *x, const struct run_result *r)
+{
+    char text[sizeof(r->reason) + 40];
+
+    (void)snprintf(text, sizeof(text), "%s; try again in %d s", r->reason, r->retry_after_s);
+    answer_text(x, 503, text);
 }
 
 static void set_times(struct run_request *q, double timeout, int64_t arrived_ms)
@@ -157,7 +168,7 @@ static void execute(struct http_exchange *x, void *app)
     set_times(q, body.timeout, http_arrived_ms(x));
     r = exec_run(e);
     if (exec_is_unavailable(e))
-        answer_text(x, 503, r->reason);
+        answer_unavailable(x, r);
     else
         answer_result(x, r);
 }

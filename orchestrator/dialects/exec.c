@@ -228,6 +228,16 @@ void exec_note(struct run_result *r, const char *line)
         (void)!spool_add(&r->err_out, "\n", 1, NULL);
 }
 
+void exec_mark_cut(struct run_result *r)
+{
+    static const char mark[] = "<output cut>";
+
+    if (r->out_is_cut)
+        (void)!spool_add(&r->out, mark, sizeof(mark) - 1, NULL);
+    if (r->err_is_cut)
+        (void)!spool_add(&r->err_out, mark, sizeof(mark) - 1, NULL);
+}
+
 const char *exec_limit_line(const struct run_result *r)
 {
     switch (r->outcome) {

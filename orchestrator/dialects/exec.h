@@ -39,6 +39,9 @@ struct run *exec_start(struct exec *e);
 /* No container was had: the program was not run, answer 503 with Retry-After (which is set). */
 bool exec_is_unavailable(struct exec *e);
 
+/* Puts "<output cut>" behind a stream that was cut, where the dialect has no field that says so. */
+void exec_mark_cut(struct run_result *r);
+
 /* Adds a line of the service's own behind what the program wrote to stderr. */
 void exec_note(struct run_result *r, const char *line);
 

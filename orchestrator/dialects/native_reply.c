@@ -18,13 +18,14 @@ static const char *title_of(int status)
         int status;
         const char *title;
     } titles[] = {
-        {400, "Bad Request"          },
-        {403, "Forbidden"            },
-        {404, "Not Found"            },
-        {405, "Method Not Allowed"   },
-        {413, "Content Too Large"    },
-        {500, "Internal Server Error"},
-        {503, "Service Unavailable"  },
+        {400, "Bad Request"                    },
+        {403, "Forbidden"                      },
+        {404, "Not Found"                      },
+        {405, "Method Not Allowed"             },
+        {413, "Content Too Large"              },
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"          },
+        {503, "Service Unavailable"            },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(titles); i++) {

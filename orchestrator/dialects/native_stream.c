@@ -47,7 +47,7 @@ static void close_event(struct stream *s)
     (void)buf_str(http_parts_text(s->parts), "\n\n");
 }
 
-/* What never reached a container is told as a problem, since the status line is long gone. */
+/* Also of what never reached a container (outcome "infra"): the status line is long gone. */
 static void open_result(struct stream *s)
 {
     struct run_result *r = run_result(s->run);

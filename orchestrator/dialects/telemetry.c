@@ -145,6 +145,7 @@ static void answer_result(struct http_exchange *x, struct run_result *r, double 
     struct http_parts *parts = http_parts_new();
     struct buf *text = http_parts_text(parts);
 
+    exec_mark_cut(r);
     end_of_stderr(r, timeout_s);
     name_omitted(x, r);
     (void)buf_fmt(text, "{\"ok\":%s,\"return_code\":", r->outcome == OUTCOME_OK ? "true" : "false");

@@ -136,7 +136,7 @@ void line_take(struct keeper *k, const struct waiter *w)
         hand_over(k, m, w, true);
         return;
     }
-    if (!p->image.digest[0] && p->retry_ms > k->now_ms) {
+    if (k->is_engine_up && !p->image.digest[0] && p->retry_ms > k->now_ms) {
         clients_refuse(w->client, w->seq, REFUSE_IMAGE, 5000);
         return;
     }

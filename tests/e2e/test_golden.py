@@ -137,7 +137,7 @@ def printed_by(code):
     """What the original would have printed: a case of extraction says what program was meant."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(code, {})  # noqa: S102
+        exec(code, {})
     return out.getvalue()
 
 

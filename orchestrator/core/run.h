@@ -51,7 +51,8 @@ struct run_request {
     const char *filename; /* what tracebacks call the program: "<string>", "main.py" */
     bool extract;         /* look for code in markdown and dict text (contracts/aiq.md) */
     enum run_value value;
-    int figures; /* 1 save open figures at the end, 0 do not, -1 as the policy says */
+    bool may_await; /* `await` outside of functions; with a value it is allowed anyway */
+    int figures;    /* 1 save open figures at the end, 0 do not, -1 as the policy says */
 
     const char *stdin_data;
     size_t stdin_len;

@@ -104,7 +104,7 @@ static void put_meta(struct buf *out, const struct run_request *q)
     put_member(&b, "value", q->value == RUN_VALUE_LAST_EXPRESSION ? "last_expression" : "none");
     (void)buf_fmt(&b, ",\"extract\":%s,\"figures\":%s,\"await\":%s,\"stdin\":%s,\"argv\":[",
                   q->extract ? "true" : "false", figures ? "true" : "false",
-                  q->value == RUN_VALUE_LAST_EXPRESSION ? "true" : "false",
+                  q->may_await || q->value == RUN_VALUE_LAST_EXPRESSION ? "true" : "false",
                   q->stdin_len || q->stdin_fd >= 0 ? "true" : "false");
     for (const char *const *a = q->args; a && *a; a++) {
         if (a != q->args)

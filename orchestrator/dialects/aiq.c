@@ -11,11 +11,13 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/path.h"
 #include "base/str.h"
 #include "dialects/exec.h"
 
 /* The client's HTTP time-out is the program's: the reply must be on its way a little earlier. */
 enum { MARGIN_LEAST_MS = 30, MARGIN_MOST_MS = 200 };
+enum { LOSSES_SHOWN = 20 };
 
 struct aiq_body {
     const char *code;
@@ -90,10 +92,32 @@ static void answer_fault(struct http_exchange *x, const struct json_fault *fault
     answer_text(x, 400, text);
 }
 
-static const char *status_word(const struct run_result *r)
+/*
+ * Files that did not get into the workspace, a line for each: what the program wrote is lost, so it
+ * did not succeed. Links and sockets are no loss, they never go back.
+ */
+static bool note_losses(struct run_result *r)
+{
+    size_t lost = 0;
+
+    for (size_t i = 0; i < r->omitted_n; i++) {
+        char line[PATH_REL_MAX + 64];
+
+        if (strcmp(r->omitted[i].reason, "not_regular") == 0 || ++lost > LOSSES_SHOWN)
+            continue;
+        (void)snprintf(line, sizeof(line), "file not kept: %s (%s)", r->omitted[i].path,
+                       r->omitted[i].reason);
+        exec_note(r, line);
+    }
+    if (lost > LOSSES_SHOWN)
+        exec_note(r, "and further files");
+    return lost > 0;
+}
+
+static const char *status_word(const struct run_result *r, bool is_lossy)
 {
     if (r->outcome == OUTCOME_OK)
-        return "completed";
+        return is_lossy ? "error" : "completed";
     return r->outcome == OUTCOME_TIMEOUT ? "timeout" : "error";
 }
 
@@ -101,13 +125,15 @@ static void answer_result(struct http_exchange *x, struct run_result *r)
 {
     struct http_parts *parts = http_parts_new();
     struct buf *text = http_parts_text(parts);
+    bool is_lossy;
 
     exec_mark_cut(r);
+    is_lossy = note_losses(r);
     if (r->outcome == OUTCOME_TIMEOUT)
         exec_note(r, "Timed out");
     else if (exec_limit_line(r)[0])
         exec_note(r, exec_limit_line(r));
-    (void)buf_fmt(text, "{\"process_status\":\"%s\",\"stdout\":", status_word(r));
+    (void)buf_fmt(text, "{\"process_status\":\"%s\",\"stdout\":", status_word(r, is_lossy));
     http_parts_json_string(parts, &r->out);
     (void)buf_str(http_parts_text(parts), ",\"stderr\":");
     http_parts_json_string(parts, &r->err_out);

@@ -187,6 +187,7 @@ static int fill(struct http_exchange *x, struct exec *e, const struct native_bod
     q->stdin_data = b->stdin_text;
     q->stdin_len = b->stdin_text ? strlen(b->stdin_text) : 0;
     q->wants_log = b->log;
+    q->may_await = true;
     if (cJSON_GetObjectItemCaseSensitive(http_json(x), "capture_figures"))
         q->figures = b->capture_figures;
     if (read_words(q, b, err) < 0 || read_timeout(q, b->timeout, err) < 0 ||

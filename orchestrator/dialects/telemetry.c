@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
@@ -75,27 +76,37 @@ static void put_return_code(struct buf *b, const struct run_result *r)
     (void)buf_fmt(b, "%d", code);
 }
 
-/* The base name, as the original says it, unless two files share it: then the relative path. */
-static const char *shown_name(const struct run_result *r, size_t i)
+static bool is_shared(const struct run_result *r, size_t i, const char *base)
 {
-    const char *base = path_base(r->files[i].path);
-
     for (size_t k = 0; k < r->files_n; k++) {
         if (k != i && strcmp(path_base(r->files[k].path), base) == 0)
-            return r->files[i].path;
+            return true;
     }
-    return base;
+    return false;
+}
+
+/* The base name, as the original says it, unless two files share it: then the relative path. */
+static void put_name(struct buf *text, const struct run_result *r, size_t i)
+{
+    const struct run_out_file *f = &r->files[i];
+    char path[PATH_REL_MAX + 8];
+    const char *name = path_base(f->path);
+
+    if (is_shared(r, i, name)) {
+        (void)snprintf(path, sizeof(path), "%s%s", f->is_tmp ? "tmp/" : "", f->path);
+        name = path;
+    }
+    json_put_str(text, name, strlen(name));
 }
 
 static void put_files(struct http_parts *parts, const struct run_result *r)
 {
     (void)buf_str(http_parts_text(parts), ",\"output_files\":[");
     for (size_t i = 0; i < r->files_n; i++) {
-        const char *name = shown_name(r, i);
         struct buf *text = http_parts_text(parts);
 
         (void)buf_str(text, i ? ",{\"filename\":" : "{\"filename\":");
-        json_put_str(text, name, strlen(name));
+        put_name(text, r, i);
         (void)buf_str(text, ",\"b64_data\":\"");
         http_parts_base64(parts, &r->files[i].data);
         (void)buf_str(http_parts_text(parts), "\"}");
@@ -114,6 +125,7 @@ static void name_omitted(struct http_exchange *x, const struct run_result *r)
     for (size_t i = 0; i < r->omitted_n && i < OMITTED_SHOWN; i++) {
         const struct run_omitted *o = &r->omitted[i];
 
+        log_info("run %s: '%s' is left out of the reply: %s", r->id, o->path, o->reason);
         if (i)
             (void)buf_str(&b, ", ");
         for (const unsigned char *p = (const unsigned char *)o->path; *p; p++) {

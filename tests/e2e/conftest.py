@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 import sys
@@ -29,6 +30,35 @@ def homes() -> Iterator[pathlib.Path]:
 def service(homes: pathlib.Path) -> Iterator[services.Service]:
     """Runs with the policies as they are shipped. Shared: a test may not change it."""
     one = services.Service(homes / "shared")
+    try:
+        yield one.start()
+    finally:
+        one.remove()
+
+
+TUNED_QUOTA = 1 << 20
+
+
+@pytest.fixture(scope="session")
+def tuned(homes: pathlib.Path) -> Iterator[services.Service]:
+    """Shared too: narrow limits, a foreign owner's workspace, variables for programs."""
+    slim = {"image": "oneshot/python-slim", "warm": []}
+    one = services.Service(homes / "tuned", policies={
+        "aiq": slim | {"workspace": {"quota": TUNED_QUOTA}},
+        "telemetry": slim,
+        "default": slim | {
+            "env": {"set": {"FROM_POLICY": "p"}, "pass": ["PASSED_ON"], "allow": ["ALLOWED"]},
+            "input_files": {"count": 3, "total": "64KiB"},
+            "output_files": {"tmp": True},
+            "memory": {"limit": "128MiB", "max": "256MiB"},
+        },
+    }, env={
+        "SANDBOX_MAX_FILES": "3", "SANDBOX_MAX_FILE_MB": "1", "INFLUX_TOKEN": "token-1",
+        "INFLUX_DB": "telemetry", "PASSED_ON": "yes", "SECRET_TOKEN": "secret-1",
+    })
+    one.output.mkdir()
+    if os.geteuid() == 0:
+        os.chown(one.output, 4321, 4321)
     try:
         yield one.start()
     finally:

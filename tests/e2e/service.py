@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -161,7 +162,8 @@ class Service:
                     os.kill(pid, signal.SIGKILL)
                 self.process.wait(STOP_S)
         for container in self.containers():
-            engine.call("DELETE", f"/containers/{container['Id']}?force=1&v=1")
+            with contextlib.suppress(RuntimeError):  # the engine is at it already
+                engine.call("DELETE", f"/containers/{container['Id']}?force=1&v=1")
 
     def children(self) -> dict[str, int]:
         """Process ids of keeper and front."""

@@ -221,9 +221,9 @@ class Outage:
         self.make_service = make_service
         self.special = special
 
-    def without(self, **options):
-        wait = {"queue": {"wait": "1s"}}
-        policies = {name: wait | options.pop("keys", {}) for name in POLICIES.values()}
+    def without(self, keys=(), **options):
+        keys = {"queue": {"wait": "1s"}} | dict(keys)
+        policies = {name: keys for name in POLICIES.values()}
         return self.make_service(policies=policies, **options).launch()
 
     def no_image(self):
@@ -297,11 +297,11 @@ def busy(make_service):
 
     def make(**queue):
         keys = {"image": "oneshot/python-slim", "warm": [], "queue": queue}
-        service = make_service(settings={"pools": {"containers": 1}},
+        service = make_service(settings={"pools": {"containers": len(DIALECTS)}},
                                policies={name: keys for name in POLICIES.values()}).launch()
         made.append(service)
         for name in POLICIES.values():
-            service.wait_parked(name)
+            service.wait_parked(name, 1, 120)
         for dialect in DIALECTS:
             gone.append(threading.Thread(target=run_and_leave, args=(service, dialect)))
             gone[-1].start()

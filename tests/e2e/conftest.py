@@ -17,6 +17,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "worker")]
 import service as services  # noqa: E402
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", 'long: takes minutes; leave it out with -m "not long"')
+
+
 @pytest.fixture(scope="session")
 def homes() -> Iterator[pathlib.Path]:
     """Where services live: pytest's own directories are closed to the front's user."""

@@ -45,6 +45,13 @@ def fixed_listeners() -> list[dict[str, Any]]:
     return [{"port": port, "dialects": names} for port, names in zip(ports, dialects)]
 
 
+def alone(**keys: Any) -> dict[str, dict[str, Any]]:
+    """Policies of a service of which only `default` is parked, on the small image like the rest."""
+    nothing = {"min": 0}
+    return {"default": slim(**keys), "telemetry": slim(pool=nothing),
+            "aiq": slim(pool=nothing, workspace={"path": ""})}
+
+
 # ---- the engine, seen through a socket of ours ----
 
 
@@ -197,9 +204,10 @@ class Events:
 # ---- processes ----
 
 
-def ids(service: Service, running_only: bool = False) -> set[str]:
+def ids(service: Service, running_only: bool = False, policy: str = "") -> set[str]:
     return {c["Id"] for c in service.containers()
-            if not running_only or c["State"] == "running"}
+            if (not running_only or c["State"] == "running")
+            and policy in ("", c["Labels"]["oneshot.policy"])}
 
 
 def pss_kb(pid: int) -> int:

@@ -9,7 +9,7 @@ import stat
 
 import engine
 import pytest
-from observe import pool, slim
+from observe import alone, pool
 from service import PROGRAM, Service
 
 FRONT_UID = 61001
@@ -22,7 +22,7 @@ needs_root = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def running(homes):
-    one = Service(homes / "confinement", policies={"default": slim(pool=pool(1))})
+    one = Service(homes / "confinement", policies=alone(pool=pool(1)))
     try:
         yield one.start()
     finally:
@@ -143,7 +143,7 @@ class Unprivileged(Service):
 
 @pytest.fixture
 def unprivileged(homes):
-    one = Unprivileged(homes / "unprivileged", policies={"default": slim(pool=pool(1))})
+    one = Unprivileged(homes / "unprivileged", policies=alone(pool=pool(1)))
     shutil.copy(PROGRAM, one.home / "oneshot")
     one.output.mkdir()
     for path in (one.home, one.output):

@@ -8,7 +8,7 @@ import struct
 import time
 
 import pytest
-from observe import EngineProxy, pool, slim
+from observe import EngineProxy, alone, pool
 from service import wait_for
 
 RUNS = 6
@@ -23,7 +23,7 @@ SO_TIMESTAMPNS = 35
 def watched(make_service, homes):
     proxy = EngineProxy(homes / "engine.sock")
     service = make_service(
-        policies={"default": slim(pool=pool(POOL))},
+        policies=alone(pool=pool(POOL)),
         settings={"engine": {"host": proxy.url}})
     service.start()
     yield service, proxy

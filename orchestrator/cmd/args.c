@@ -70,8 +70,13 @@ static int one(int argc, char **argv, int *i, const struct arg *table, size_t n)
     return take(a, equals ? equals + 1 : NULL, word);
 }
 
-static int read_all(int argc, char **argv, const struct arg *table, size_t n, const char *usage,
-                    bool stops_at_word)
+struct known {
+    const struct arg *table;
+    size_t n;
+    const char *usage;
+};
+
+static int read_all(int argc, char **argv, const struct known *k, bool stops_at_word)
 {
     int kept = 0;
     bool only_words = false;
@@ -83,10 +88,10 @@ static int read_all(int argc, char **argv, const struct arg *table, size_t n, co
         } else if (strcmp(argv[i], "--") == 0) {
             only_words = true;
         } else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            print_usage(stdout, table, n, usage);
+            print_usage(stdout, k->table, k->n, k->usage);
             return -2;
-        } else if (one(argc, argv, &i, table, n) < 0) {
-            print_usage(stderr, table, n, usage);
+        } else if (one(argc, argv, &i, k->table, k->n) < 0) {
+            print_usage(stderr, k->table, k->n, k->usage);
             return -1;
         }
     }
@@ -95,13 +100,13 @@ static int read_all(int argc, char **argv, const struct arg *table, size_t n, co
 
 int args_read(int argc, char **argv, const struct arg *table, size_t n, const char *usage)
 {
-    return read_all(argc, argv, table, n, usage, false);
+    return read_all(argc, argv, &(struct known){table, n, usage}, false);
 }
 
 int args_read_until_word(int argc, char **argv, const struct arg *table, size_t n,
                          const char *usage)
 {
-    return read_all(argc, argv, table, n, usage, true);
+    return read_all(argc, argv, &(struct known){table, n, usage}, true);
 }
 
 int args_read_options(int argc, char **argv, const struct arg *table, size_t n, const char *usage)

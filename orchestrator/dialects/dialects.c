@@ -1,10 +1,11 @@
+#include "dialects/dialects.h"
+
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "dialects/aiq.h"
 #include "dialects/app.h"
-#include "dialects/dialects.h"
 #include "dialects/native.h"
 #include "dialects/telemetry.h"
 #include "policy/policy.h"

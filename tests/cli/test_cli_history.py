@@ -23,6 +23,8 @@ KEEP = {"off": (None, ""), "digest": (None, "sha256"), "full": ("code", "sha256"
 # Nothing is parked but what these tests use.
 IDLE = {name: {"pool": {"min": 0}}
         for name in ("agents", "aiq", "executor", "interpreter", "large", "telemetry")}
+# Nobody is turned away on a slow machine.
+IDLE["default"] = {"queue": {"wait": "2m"}}
 
 
 def database(one):

@@ -1,0 +1,68 @@
+"""Services as a user starts them, under names, ports and places that disturb no other one."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(TOP / "tests/e2e"), str(TOP / "tests/worker")]
+
+LONG_S = 1800
+NAME = f"oneshot-test-{os.getpid():x}"
+TAG = "tests"
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def call(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """A command that must succeed."""
+    p = subprocess.run(words, **({"cwd": TOP, "text": True, "stdout": subprocess.PIPE,
+                                  "stderr": subprocess.STDOUT, "timeout": LONG_S,
+                                  "stdin": subprocess.DEVNULL} | options), check=False)
+    assert p.returncode == 0, f"{words}: {p.returncode}\n{p.stdout}"
+    return p
+
+
+class Place:
+    """Names, ports and directories of one service, as variables of its environment."""
+
+    def __init__(self, home: pathlib.Path, name: str) -> None:
+        self.home, self.name = home, name
+        self.aiq, self.telemetry, self.native = free_ports(3)
+        self.output = home / "output"
+        self.output.mkdir()
+        home.chmod(0o755)
+        own = ("ONESHOT_", "SANDBOX_", "COMPOSE_", "TELEMETRY_PORT", "AIQ_PORT", "DEBUG", "OUTPUT_")
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(own)} | {
+            "OUTPUT_DATA_PATH": str(self.output),
+            # Images of the tests' own tag: those in use stay as they are.
+            "TAG": TAG,
+            "MAKEFLAGS": "",
+        }
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    home = pathlib.Path(tempfile.mkdtemp(prefix="oneshot-test-"))
+    yield Place(home, NAME)
+    shutil.rmtree(home)
+    for image in (f"oneshot/python:{TAG}", f"oneshot/python-slim:{TAG}",
+                  f"oneshot/orchestrator:{TAG}"):
+        subprocess.run(["docker", "rmi", image], capture_output=True, check=False)

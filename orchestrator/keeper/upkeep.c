@@ -60,6 +60,19 @@ static struct pool *current_pool(const struct keeper *k, uint64_t key)
     return NULL;
 }
 
+/* A policy that was changed is in use as much as before: its new pool fills as far as the old one. */
+static int64_t last_use(const struct keeper *k, const char *name)
+{
+    int64_t last = INT64_MIN;
+    const struct pool *p;
+
+    TAILQ_FOREACH (p, &k->pools.list, link) {
+        if (strcmp(p->policy->name, name) == 0 && p->used_ms > last)
+            last = p->used_ms;
+    }
+    return last;
+}
+
 int upkeep_load(struct keeper *k, struct err *err)
 {
     struct set_node *node = xcalloc(1, sizeof(*node));
@@ -74,10 +87,14 @@ int upkeep_load(struct keeper *k, struct err *err)
         const struct policy *y = &node->set.list[i];
 
         p = current_pool(k, y->key);
-        if (p)
+        if (p) {
             p->policy = y;
-        else
+        } else {
+            int64_t used_ms = last_use(k, y->name);
+
             p = pool_add(&k->pools, y, &(struct engine_image){.digest = ""});
+            p->used_ms = used_ms;
+        }
         p->retry_ms = k->now_ms; /* the tag may point to another image by now */
     }
     TAILQ_FOREACH (p, &k->pools.list, link) {

@@ -5,7 +5,7 @@ import time
 
 import engine
 import pytest
-from observe import Clients, Events, alone, ids, pool, wait_running
+from observe import Clients, Events, alone, ids, pool, slim, wait_running
 from service import LABEL, wait_for
 
 UNAVAILABLE = 4
@@ -113,6 +113,20 @@ def test_new_policies_fill_before_old_ones_drain(small):
     drained = min(at for id, at in events.destroyed.items() if id in old)
     assert len([at for at in events.created.values() if at < drained]) >= 2
     events.close()
+
+
+def test_a_policy_in_use_stays_as_full(make_service):
+    """Use is the policy's, not that of one version of it."""
+    few = {"min": 0, "max": 3}
+    service = make_service(policies=alone(pool=pool(1)) | {"used": slim(pool=few)}).start()
+    assert service.native("print(6 * 7)", policy="used").status == 200
+    service.wait_parked("used", 3)
+    old = ids(service, policy="used")
+    service.policies["used"]["pids"] = 50
+    reload(service)
+    wait_for(lambda: not old & ids(service, policy="used"), 60, "the old ones' end")
+    assert service.pool("used")["target"] == 3
+    service.wait_parked("used", 3)
 
 
 def test_no_request_fails_during_reloads(small):

@@ -23,8 +23,15 @@ KEEP = {"off": (None, ""), "digest": (None, "sha256"), "full": ("code", "sha256"
 # Nothing is parked but what these tests use.
 IDLE = {name: {"pool": {"min": 0}}
         for name in ("agents", "aiq", "executor", "interpreter", "large", "telemetry")}
-# Nobody is turned away on a slow machine.
-IDLE["default"] = {"queue": {"wait": "2m"}}
+
+
+def native(one, code):
+    """The reply of a run, asked for as a client should: again where it is told to come again."""
+    def ask():
+        reply = one.native(code)
+        return reply.json if reply.status != 503 else None
+
+    return wait_for(ask, 300, "a run")
 
 
 def database(one):
@@ -40,9 +47,14 @@ def rows(one, sql="SELECT * FROM runs ORDER BY id"):
         return [dict(row) for row in db.execute(sql)]
 
 
+def ran(one):
+    """Rows of programs that ran; a busy machine may add refusals."""
+    return [r for r in rows(one) if r["outcome"] != "infra"]
+
+
 def wait_rows(one, count, within=30):
-    wait_for(lambda: len(rows(one)) >= count, within, f"{count} rows")
-    return rows(one)
+    wait_for(lambda: len(ran(one)) >= count, within, f"{count} rows")
+    return ran(one)
 
 
 def history(one, *words):
@@ -69,7 +81,7 @@ def told(homes):
         homes / "told", settings={"log": {"format": "json"}, "code": {"log": "full"}})
     try:
         one.start()
-        one.native("print('first')", policy="default")
+        native(one, "print('first')")
         one.telemetry("1 / 0")
         one.aiq("import time; time.sleep(20)", timeout=0.5)
         one.post("native", "/v1/runs", {"code": "print('traced')"}, {"traceparent": TRACE})
@@ -159,7 +171,7 @@ def test_code_is_kept_as_the_settings_say(make_service, store, log):
     one = make_service(policies=IDLE, settings={
         "log": {"format": "json"}, "code": {"store": store, "log": log}})
     one.start()
-    assert one.native(code).json["outcome"] == "ok"
+    assert native(one, code)["outcome"] == "ok"
     row = wait_rows(one, 1)[0]
     assert one.stop() == 0
     digest = hashlib.sha256(code.encode()).hexdigest()
@@ -181,7 +193,7 @@ def test_a_clean_stop_loses_nothing(make_service):
 
     def work():
         for _ in range(25):
-            ids.append(one.native("print(1)").json["id"])
+            ids.append(native(one, "print(1)")["id"])
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for t in threads:
@@ -189,8 +201,9 @@ def test_a_clean_stop_loses_nothing(make_service):
     for t in threads:
         t.join()
     assert one.stop() == 0
-    got = rows(one)
-    assert len(ids) == 100 and sorted(ids) == [r["id"] for r in got]
+    got = ran(one)
+    assert len(ids) == 100
+    assert sorted(ids) == [r["id"] for r in got]
     assert rows(one, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
 
 
@@ -198,15 +211,15 @@ def test_a_killed_front_loses_the_last_moment_at_most(make_service):
     """Rows wait up to 100 ms for others before they are written; nothing older may be lost."""
     one = make_service(policies=IDLE)
     one.start()
-    early = [one.native("print(1)").json["id"] for _ in range(10)]
+    early = [native(one, "print(1)")["id"] for _ in range(10)]
     wait_rows(one, 10)
-    late = [one.native("print(2)").json["id"] for _ in range(5)]
+    late = [native(one, "print(2)")["id"] for _ in range(5)]
     os.kill(one.children()["front"], signal.SIGKILL)
-    wait_for(lambda: is_up(one), 30, "the front is back")
+    wait_for(lambda: is_up(one), 120, "the front is back")
     assert rows(one, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
-    after = one.native("print(3)").json["id"]
-    got = [r["id"] for r in wait_rows(one, 11)]
-    wait_for(lambda: after in [r["id"] for r in rows(one)], 10, "the new run is written")
+    after = native(one, "print(3)")["id"]
+    wait_for(lambda: after in [r["id"] for r in ran(one)], 10, "the new run is written")
+    got = [r["id"] for r in ran(one)]
     assert set(early) <= set(got)
     assert set(got) <= {*early, *late, after}
     assert one.stop() == 0
@@ -223,31 +236,32 @@ def test_a_run_does_not_wait_for_the_database(make_service):
     """Another process holds the database locked: runs go on, their rows come later."""
     one = make_service(policies=IDLE)
     one.start()
-    one.native("print(1)")
+    native(one, "print(1)")
     wait_rows(one, 1)
     other = sqlite3.connect(database(one), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     for _ in range(20):
-        assert one.native("print(1)").json["outcome"] == "ok"
-    assert len(rows(one)) == 1
+        assert native(one, "print(1)")["outcome"] == "ok"
+    assert len(ran(one)) == 1
     other.execute("ROLLBACK")
     other.close()
     wait_rows(one, 21)
-    assert one.stop() == 0 and len(rows(one)) == 21
+    assert one.stop() == 0 and len(ran(one)) == 21
 
 
 def test_old_runs_go(make_service):
     one = make_service(policies=IDLE, settings={"history": {"age": "1h"}})
     one.start()
     for _ in range(3):
-        one.native("print(1)")
+        native(one, "print(1)")
     wait_rows(one, 3)
     assert one.stop() == 0
+    count = len(rows(one))
     with sqlite3.connect(database(one)) as db:
         db.execute("UPDATE runs SET started_at = started_at - 2*3600*1000 WHERE id IN "
                    "(SELECT id FROM runs ORDER BY id LIMIT 2)")
     one.start()
-    wait_for(lambda: len(rows(one)) == 1, 30, "old rows are deleted")
+    wait_for(lambda: len(rows(one)) == count - 2, 30, "old rows are deleted")
     assert one.stop() == 0
 
 
@@ -255,12 +269,12 @@ def test_a_large_history_loses_its_oldest(make_service):
     one = make_service(policies=IDLE, settings={"history": {"size": "2MiB"}})
     one.start()
     filler = "#" + "x" * 300_000
-    ids = [one.native(f"print({i})\n{filler}{i}").json["id"] for i in range(15)]
+    ids = [native(one, f"print({i})\n{filler}{i}")["id"] for i in range(15)]
     wait_for(lambda: ids[-1] in [r["id"] for r in rows(one, "SELECT id FROM runs")], 30, "the last")
     wait_for(lambda: ids[0] not in [r["id"] for r in rows(one, "SELECT id FROM runs")], 60,
              "the oldest is deleted")
     assert one.stop() == 0
-    left = [r["id"] for r in rows(one, "SELECT id FROM runs ORDER BY id")]
+    left = [r["id"] for r in ran(one)]
     assert left and left == ids[-len(left):]
     assert pathlib.Path(database(one)).stat().st_size <= 3 * 1024 * 1024
 
@@ -268,14 +282,14 @@ def test_a_large_history_loses_its_oldest(make_service):
 def test_a_damaged_database_is_put_aside(make_service):
     one = make_service(policies=IDLE)
     one.start()
-    one.native("print(1)")
+    native(one, "print(1)")
     wait_rows(one, 1)
     assert one.stop() == 0
     for name in ("-wal", "-shm"):
         pathlib.Path(f"{database(one)}{name}").unlink(missing_ok=True)
     database(one).write_bytes(b"SQLite format 3\0" + b"\xff" * 8000)
     one.start()
-    assert one.native("print(2)").json["outcome"] == "ok"
+    assert native(one, "print(2)")["outcome"] == "ok"
     wait_rows(one, 1)
     assert one.stop() == 0
     assert list(database(one).parent.glob("*.corrupt-*"))

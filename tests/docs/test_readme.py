@@ -44,7 +44,7 @@ def readers_shell(service, tmp_path_factory):
     def type_in(text):
         for port, dialect in PORTS.items():
             text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{service.ports[dialect]}")
-        text = text.replace("/usr/share/oneshot/policies", str(TOP / "policies"))
+        text = text.replace(" policies/", f" {TOP}/policies/")
         return subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=place, env=env,
                               text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=120, check=False)

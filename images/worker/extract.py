@@ -5,7 +5,8 @@ The rules, in order (contract of the aiq dialect):
 2. Text that starts with a fence, or does not compile and contains one: the first block labelled
    python, py or python3, else the first block, without its label; an unclosed one runs to the end.
 3. A first line that is just such a label and whose removal leaves code that compiles is dropped.
-4. Anything else stays as it is, byte for byte.
+4. Blanks before the first word are dropped, as old clients do, where that makes a program of what
+   is none; anything else stays as it is, byte for byte.
 
 Nothing is ever evaluated, and all of it takes time in proportion to the text.
 """
@@ -32,7 +33,7 @@ def program(text: str, flags: int = 0) -> str:
         block = from_fences(stripped)
         if block is not None:
             return block
-    return without_label(code, flags)
+    return without_margin(without_label(code, flags), flags)
 
 
 def compiles(code: str, flags: int) -> bool:
@@ -198,3 +199,15 @@ def without_label(code: str, flags: int) -> str:
     if first.strip() in LABELS and newline and rest.strip() and compiles(rest, flags):
         return rest
     return code
+
+
+# ---- rule 4 ----
+
+
+def without_margin(code: str, flags: int) -> str:
+    body = code.lstrip()
+    lead = code[: len(code) - len(body)]
+    margin = lead.rpartition("\n")[2]
+    if not margin or not body or compiles(code, flags) or not compiles(body, flags):
+        return code
+    return lead.removesuffix(margin) + body

@@ -57,6 +57,13 @@ PROGRAM_WITH_FENCES = "text = '''\n```python\nnot this\n```\n'''\nprint(text)\n"
         ("Try ```print(6)``` now", "print(6)"),
         ("```python title=\"x.py\"\nprint(7)\n```", "print(7)\n"),
         ("~~~ not ours\n```python\nprint(8)\n```", "print(8)\n"),
+        # rule 4: blanks that make the difference, and blanks that do not
+        ("  print(1)\n", "print(1)\n"),
+        ("\n\n \tprint(1)\nprint(2)", "\n\nprint(1)\nprint(2)"),
+        ("  print(1)\n  print(2)\n", None),
+        ("  # a comment\nprint(1)\n", None),
+        ("  ", None),
+        ("  ?", None),
         (PROGRAM_WITH_FENCES, None),
         ("```\n" + "```", ""),
         # rule 3

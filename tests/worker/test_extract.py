@@ -77,7 +77,6 @@ PROGRAM_WITH_FENCES = "text = '''\n```python\nnot this\n```\n'''\nprint(text)\n"
         ("Python\nprint(1)", None),
         # rule 4
         ("print(1)", None),
-        ("  print(1)\n", None),
         ("`print(1)`", None),
         ("``print(1)``", None),
         ("pythonic = 1", None),

@@ -33,7 +33,7 @@ def homes() -> Iterator[pathlib.Path]:
 @pytest.fixture(scope="session")
 def service(homes: pathlib.Path) -> Iterator[services.Service]:
     """Runs with the policies as they are shipped. Shared: a test may not change it."""
-    one = services.Service(homes / "shared")
+    one = services.Service(homes / "shared", patience_s=60)
     try:
         yield one.start()
     finally:
@@ -59,7 +59,7 @@ def tuned(homes: pathlib.Path) -> Iterator[services.Service]:
     }, env={
         "SANDBOX_MAX_FILES": "3", "SANDBOX_MAX_FILE_MB": "1", "INFLUX_TOKEN": "token-1",
         "INFLUX_DB": "telemetry", "PASSED_ON": "yes", "SECRET_TOKEN": "secret-1",
-    })
+    }, patience_s=60)
     one.output.mkdir()
     if os.geteuid() == 0:
         os.chown(one.output, 4321, 4321)

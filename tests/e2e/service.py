@@ -65,13 +65,15 @@ class Service:
     """One `oneshot serve` with a state directory, free ports and an instance name of its own.
 
     `policies` maps a policy's name to the keys that it changes or adds; `settings` are merged over
-    those of the test; `env` is added to the environment.
+    those of the test; `env` is added to the environment. With `patience_s` aiq(), telemetry() and
+    native() ask again for so long while the answer is 503, which an overloaded engine may cause.
     """
 
     home: pathlib.Path
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
+    patience_s: float = 0.0
     ports: dict[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -210,14 +212,23 @@ class Service:
         return self.ask(dialect, "POST", path, json.dumps(body).encode(),
                         {"Content-Type": "application/json"} | (headers or {}))
 
+    def patiently(self, dialect: str, path: str, body: Any) -> Reply:
+        """As a client does that may come back: what got no container is asked for again."""
+        deadline = time.monotonic() + self.patience_s
+        while (reply := self.post(dialect, path, body)).status == 503:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(float(reply.headers["Retry-After"]))
+        return reply
+
     def aiq(self, code: str, timeout: float = 30) -> Reply:
-        return self.post("aiq", "/execute", {"generated_code": code, "timeout": timeout})
+        return self.patiently("aiq", "/execute", {"generated_code": code, "timeout": timeout})
 
     def telemetry(self, code: str, **more: Any) -> Reply:
-        return self.post("telemetry", "/", {"code": code, **more})
+        return self.patiently("telemetry", "/", {"code": code, **more})
 
     def native(self, code: str, **more: Any) -> Reply:
-        return self.post("native", "/v1/runs", {"code": code, **more})
+        return self.patiently("native", "/v1/runs", {"code": code, **more})
 
     def raw(self, dialect: str, data: bytes, timeout: float = REPLY_S) -> bytes:
         """Bytes as they are; everything that comes back until the service closes."""

@@ -30,7 +30,7 @@ enum state {
     IN_WORD,
 };
 
-enum { KEY_SHOWN = 40 }; /* bytes of a key that an error repeats */
+enum { KEY_SHOWN = 40, ESCAPED_SHOWN = 80 }; /* bytes of a key that an error repeats */
 
 /* A place in the text, for errors. */
 struct place {
@@ -137,8 +137,8 @@ static int duplicate_key(struct json_scan *s)
     size_t n = s->key_len < KEY_SHOWN ? s->key_len : KEY_SHOWN;
 
     n = json_escape(shown, s->key, utf8_cut(s->key, n));
-    if (n > 2 * KEY_SHOWN)
-        n = utf8_cut(shown, 2 * KEY_SHOWN);
+    if (n > ESCAPED_SHOWN)
+        n = utf8_cut(shown, ESCAPED_SHOWN);
     return fail_at(s, s->token, ERR_INVALID, "Duplicate key \"%.*s\"", (int)n, shown);
 }
 

@@ -86,11 +86,13 @@ static int to_file(struct spool *s, struct err *err)
 
 int spool_add(struct spool *s, const void *data, size_t n, struct err *err)
 {
+    bool outgrows = s->fd < 0 && s->mem_len + n > SPOOL_MEMORY;
+
     if (n == 0)
         return 0;
-    if (s->fd < 0 && s->mem_len + n > SPOOL_MEMORY && to_file(s, err) < 0)
+    if (outgrows && to_file(s, err) < 0)
         return -1;
-    if (s->fd >= 0)
+    if (outgrows || s->fd >= 0)
         return append_file(s, data, n, err);
     if (s->mem_len + n > s->mem_cap) {
         s->mem_cap = s->mem_len + n < 1024 ? 1024 : 2 * (s->mem_len + n);

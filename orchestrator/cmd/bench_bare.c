@@ -17,7 +17,13 @@
 #include "policy/policy.h"
 #include "policy/settings.h"
 
-enum { BARE_THREADS = 64, BARE_WAIT_MS = 60000, BARE_GUESS_MIB = 256 };
+enum {
+    BARE_THREADS = 64,
+    BARE_WAIT_MS = 60000,
+    BARE_GUESS_MIB = 256,
+    JOB_BYTES_MAX = 1024 * 1024,
+    READER_CAP = 2 * (FRAME_HEAD + FRAME_MAX),
+};
 
 struct bare {
     const struct bench_plan *plan;
@@ -60,7 +66,7 @@ static int send_job(const struct bare *bare, int fd, struct err *err)
     CLEANUP(buf_done) struct buf b = {0};
     uint8_t bytes[JOB_LEN];
 
-    buf_init(&b, 1024 * 1024);
+    buf_init(&b, JOB_BYTES_MAX);
     job_encode(bytes, &job);
     put(&b, FRAME_JOB, bytes, sizeof(bytes));
     put(&b, FRAME_META, meta, sizeof(meta) - 1);
@@ -96,11 +102,11 @@ static int read_until(int fd, uint8_t type, struct frame_reader *r, struct mux *
 
 static int one_job(const struct bare *bare, int fd, struct err *err)
 {
-    auto_free uint8_t *storage = xmalloc(2 * (FRAME_HEAD + FRAME_MAX));
+    auto_free uint8_t *storage = xmalloc(READER_CAP);
     struct frame_reader r;
     struct mux m = {0};
 
-    frame_reader_init(&r, storage, 2 * (FRAME_HEAD + FRAME_MAX));
+    frame_reader_init(&r, storage, READER_CAP);
     if (read_until(fd, FRAME_READY, &r, &m, err) < 0 || send_job(bare, fd, err) < 0)
         return -1;
     return read_until(fd, FRAME_RESULT, &r, &m, err);

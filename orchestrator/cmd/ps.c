@@ -15,6 +15,8 @@
 #include "engine/engine.h"
 #include "policy/policy.h"
 
+enum { JSON_MAX = 16 * 1024 * 1024 };
+
 struct view {
     struct settings settings;
     struct policy_set set;
@@ -98,7 +100,7 @@ static void print_json(const struct view *v)
 {
     CLEANUP(buf_done) struct buf b = {0};
 
-    buf_init(&b, 16 * 1024 * 1024);
+    buf_init(&b, JSON_MAX);
     (void)buf_fmt(&b, "{\"service\":%s,\"pools\":[", v->has_service ? "true" : "false");
     for (size_t i = 0; i < v->pools_n; i++) {
         const struct handover_pool *p = &v->pools[i];

@@ -354,7 +354,7 @@ void link_fate(struct link *l, const struct lease *lease, struct handover_fate *
 {
     struct handover m = {.type = HANDOVER_FATE, .member = lease->member};
     struct pending p = {.fd = -1};
-    unsigned generation;
+    unsigned generation = 0;
 
     *ret = (struct handover_fate){0};
     if (ask(l, &m, &p, &generation, NULL) < 0 || await(l, &p, NULL, clock_ms() + FATE_MS, NULL) < 0)

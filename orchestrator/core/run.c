@@ -103,7 +103,7 @@ static void begin_time(struct run *run, const struct handover_take *ask)
         link_extend(core_link(run->core), &run->lease, (uint64_t)hard);
 }
 
-static void begin(struct run *run, struct run_event *ret)
+static void begin(struct run *run)
 {
     struct handover_take ask;
     struct err err = {0};
@@ -135,7 +135,6 @@ static void begin(struct run *run, struct run_event *ret)
     run->result.was_sent = true;
     run->phase = PHASE_SENT;
     begin_time(run, &ask);
-    *ret = (struct run_event){.kind = RUN_QUEUED};
 }
 
 /* ---- reading ---- */
@@ -211,7 +210,7 @@ static void wait_and_read(struct run *run)
     if (run->phase == PHASE_COLLECT)
         extend_for_files(run);
     n = poll(f, 4, clock_left_ms(run->hard_ms + HARD_LATE_MS));
-    if (n == 0) {
+    if (n == 0 || clock_ms() >= run->hard_ms + HARD_LATE_MS) {
         /* The keeper should have ended the stream by now: it is dead or stuck. */
         lost(run);
         return;
@@ -272,7 +271,7 @@ void run_next(struct run *run, struct run_event *ret)
         return;
     }
     if (run->phase == PHASE_QUEUED)
-        begin(run, ret);
+        begin(run);
     while (run->phase != PHASE_DONE) {
         if (next_frame(run, ret))
             return;

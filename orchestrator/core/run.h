@@ -9,27 +9,11 @@
 #include "base/err.h"
 #include "base/random.h"
 #include "base/spool.h"
+#include "core/outcome.h"
 
 struct core;
 struct policy;
 struct workspace;
-
-/* Why a run ended. */
-enum outcome {
-    OUTCOME_OK,
-    OUTCOME_CODE_ERROR, /* exception, exit status, signal of its own */
-    OUTCOME_TIMEOUT,
-    OUTCOME_OOM,
-    OUTCOME_PIDS,
-    OUTCOME_DISK,
-    OUTCOME_OUTPUT_LIMIT,
-    OUTCOME_BLOCKED, /* validation refused it; nothing was run */
-    OUTCOME_CANCELLED,
-    OUTCOME_INFRA, /* ours: no container, engine lost */
-    OUTCOMES,
-};
-
-const char *outcome_name(enum outcome o); /* "output_limit" …; static */
 
 struct run_pair {
     const char *name, *value;

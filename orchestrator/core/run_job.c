@@ -92,6 +92,24 @@ static void put_member(struct buf *b, const char *name, const char *value)
     json_put_str(b, value, strlen(value));
 }
 
+static void put_args(struct buf *b, const char *const *args)
+{
+    for (const char *const *a = args; a && *a; a++) {
+        if (a != args)
+            (void)buf_char(b, ',');
+        json_put_str(b, *a, strlen(*a));
+    }
+}
+
+static void put_env(struct buf *b, const struct run_pair *env, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            (void)buf_char(b, ',');
+        put_member(b, env[i].name, env[i].value);
+    }
+}
+
 static void put_meta(struct buf *out, const struct run_request *q)
 {
     CLEANUP(buf_done) struct buf b = {0};
@@ -106,17 +124,9 @@ static void put_meta(struct buf *out, const struct run_request *q)
                   q->extract ? "true" : "false", figures ? "true" : "false",
                   q->may_await || q->value == RUN_VALUE_LAST_EXPRESSION ? "true" : "false",
                   q->stdin_len || q->stdin_fd >= 0 ? "true" : "false");
-    for (const char *const *a = q->args; a && *a; a++) {
-        if (a != q->args)
-            (void)buf_char(&b, ',');
-        json_put_str(&b, *a, strlen(*a));
-    }
+    put_args(&b, q->args);
     (void)buf_str(&b, "],\"env\":{");
-    for (size_t i = 0; i < q->env_n; i++) {
-        if (i)
-            (void)buf_char(&b, ',');
-        put_member(&b, q->env[i].name, q->env[i].value);
-    }
+    put_env(&b, q->env, q->env_n);
     (void)buf_str(&b, "}}");
     put_parts(out, FRAME_META, buf_get(&b), b.len);
     out->is_full = out->is_full || b.is_full;

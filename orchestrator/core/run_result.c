@@ -63,7 +63,7 @@ static void say(struct run_result *r, const char *text)
 
 static void say_size(struct run_result *r, const char *what, uint64_t bytes)
 {
-    const uint64_t mib = 1024 * 1024;
+    const uint64_t mib = 1ULL << 20;
 
     if (bytes % mib == 0)
         (void)snprintf(r->reason, sizeof(r->reason), "%s of %llu MiB exceeded", what,

@@ -19,6 +19,8 @@
 enum { MARGIN_LEAST_MS = 30, MARGIN_MOST_MS = 200 };
 enum { LOSSES_SHOWN = 20 };
 
+enum { ERROR_MAX = 64 * 1024 };
+
 struct aiq_body {
     const char *code;
     double timeout;
@@ -37,7 +39,7 @@ static void answer_text(struct http_exchange *x, int status, const char *text)
 {
     struct buf b;
 
-    buf_init(&b, 64 * 1024);
+    buf_init(&b, ERROR_MAX);
     (void)buf_str(&b, "{\"process_status\":\"error\",\"stdout\":\"\",\"stderr\":");
     json_put_str(&b, text, strlen(text));
     (void)buf_char(&b, '}');

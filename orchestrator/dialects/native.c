@@ -14,6 +14,8 @@
 #include "dialects/native_reply.h"
 #include "dialects/native_state.h"
 
+enum { MEMORY_LEAST = 16 * 1024 * 1024 };
+
 struct native_body {
     const char *code, *policy, *language, *input_format, *stdin_text, *result;
     const cJSON *args, *env, *files, *timeout, *memory, *packages;
@@ -153,7 +155,7 @@ static int read_memory(struct run_request *q, const cJSON *item, struct err *err
         bytes = (int64_t)item->valuedouble;
     else if (!cJSON_IsString(item) || units_size(item->valuestring, 0, &bytes, NULL) < 0)
         return err_set(err, ERR_INVALID, "'memory' must be bytes or a size such as \"256MiB\"");
-    if (bytes < 16 * 1024 * 1024 || bytes > q->policy->memory_max)
+    if (bytes < MEMORY_LEAST || bytes > q->policy->memory_max)
         return err_set(err, ERR_INVALID, "'memory' must be 16777216..%lld bytes",
                        (long long)q->policy->memory_max);
     q->memory = (uint64_t)bytes;

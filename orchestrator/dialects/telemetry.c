@@ -13,7 +13,7 @@
 #include "base/str.h"
 #include "dialects/exec.h"
 
-enum { OMITTED_SHOWN = 20, HEADER_MAX = 2048 };
+enum { OMITTED_SHOWN = 20, HEADER_MAX = 2048, ERROR_MAX = 64 * 1024 };
 
 static const char no_code[] = "Request JSON must include non-empty 'code' field.";
 
@@ -21,7 +21,7 @@ static void answer_error(struct http_exchange *x, int status, const char *text)
 {
     struct buf b;
 
-    buf_init(&b, 64 * 1024);
+    buf_init(&b, ERROR_MAX);
     (void)buf_str(&b, "{\"error\":");
     json_put_str(&b, text, strlen(text));
     (void)buf_char(&b, '}');

@@ -187,7 +187,7 @@ void http_guard_check(struct http_exchange *x, const char *version)
     if (problem) {
         http_refuse(x, HTTP_BAD_REQUEST, 400, "%s", problem);
         x->refusal.must_close = true;
-    } else if (head_size(x) + t.headers * HEADER_COST > HTTP_POOL - HEAD_ROOM) {
+    } else if (head_size(x) + (size_t)t.headers * HEADER_COST > HTTP_POOL - HEAD_ROOM) {
         /* The rest of the pool must hold the head of the reply. */
         http_refuse(x, HTTP_BAD_REQUEST, 431, "the request's head is too large");
         x->refusal.must_close = true;

@@ -13,6 +13,7 @@
 #include "keeper/state.h"
 
 enum {
+    MEMORY_LEAST = 1024 * 1024,
     TRANSFER_MS = 120000, /* sending files in and collecting them may take so long on top */
     MESSAGES_PER_TURN = 64,
 };
@@ -103,7 +104,7 @@ void clients_refuse(struct client *c, uint64_t seq, enum refuse_reason reason, u
 
 static bool is_within(const struct policy *p, const struct handover_take *t)
 {
-    if (t->memory && (t->memory > (uint64_t)p->memory_max || t->memory < 1024 * 1024))
+    if (t->memory && (t->memory > (uint64_t)p->memory_max || t->memory < MEMORY_LEAST))
         return false;
     return t->run_ms <= p->time_max_ms + TRANSFER_MS && t->wait_ms <= 24 * 3600 * 1000U;
 }

@@ -29,7 +29,8 @@ SEEDS = [
     b"OPTIONS /hello HTTP/1.1\r\nHost: localhost\r\nOrigin: https://console.example\r\n"
     b"Access-Control-Request-Method: POST\r\n\r\n",
     b"PUT /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
-    b"POST /raw HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
+    b"POST /raw HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n"
+    b"Expect: 100-continue\r\n\r\nabc",
 ]
 PIECES = [
     b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b"/", b"%00", b"%", b"?", b"\xff", b"0", b"f",
@@ -38,9 +39,11 @@ PIECES = [
     b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip, chunked\r\n",
     b"Transfer-Encoding : chunked\r\n", b"Transfer-Encoding:\tchunked\r\n",
     b"Host: localhost\r\n", b"Host: evil.example\r\n", b"Origin: null\r\n", b" folded\r\n",
-    b"HTTP/1.1", b"HTTP/1.0", b"HTTP/9.9", b"0\r\n\r\n", b"ffffffffffffffffff\r\n", b"5\r\nhello\r\n",
+    b"HTTP/1.1", b"HTTP/1.0", b"HTTP/9.9", b"0\r\n\r\n", b"ffffffffffffffffff\r\n",
+    b"5\r\nhello\r\n",
     b"X: " + b"y" * 3000 + b"\r\n", b"Connection: close\r\n", b"Connection: upgrade\r\n",
-    b"Cookie: a=b; c\r\n", b"{\"a\":[1,2", b"}]\"\\u0000", b"GET /canary HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"Cookie: a=b; c\r\n", b"{\"a\":[1,2", b"}]\"\\u0000",
+    b"GET /canary HTTP/1.1\r\nHost: x\r\n\r\n",
 ]
 KNOWN = {200, 204, 400, 403, 404, 405, 413, 414, 431, 501, 505}
 

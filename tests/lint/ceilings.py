@@ -19,6 +19,7 @@ MEDIAN_MAX = 18
 # A library or a system decides these signatures.
 GIVEN_SIGNATURES = {
     ("orchestrator/http/server.c", "on_request"): "MHD_AccessHandlerCallback",
+    ("orchestrator/http/guard.c", "look"): "MHD_KeyValueIteratorN",
 }
 # Force-included before everything, so that nothing can include it twice.
 NO_GUARD = {"orchestrator/base/banned.h"}

@@ -21,7 +21,7 @@
 
 #define EXPECTED "tests/e2e/expected_create_body.json"
 
-enum { TEST_S = 60, LONG_MS = 30000 };
+enum { TEST_S = 300, LONG_MS = 120000 };
 
 static char image[256], prefix[64];
 static char *profile;

@@ -1,0 +1,384 @@
+#ifndef TESTS_RUN_RIG_H
+#define TESTS_RUN_RIG_H
+
+#include <check.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "core/core.h"
+#include "core/run.h"
+#include "frames/frame.h"
+#include "frames/handover.h"
+#include "frames/mux.h"
+#include "frames/stream.h"
+#include "policy/policy.h"
+
+/*
+ * A core whose keeper and container this program plays, in a thread of its own: it answers TAKE as
+ * it was told to, swallows the job, and behind GO (or at once) says the bytes of `says`. Everything
+ * is set before rig_start and looked at behind rig_stop, but for what rig_wait waits for.
+ */
+struct rig {
+    struct core *core;
+    struct policy policy;
+    struct run_request request;
+
+    /* what the keeper does */
+    enum refuse_reason refusal; /* REFUSE_NONE: it hands a container over */
+    bool is_silent;             /* it answers no TAKE */
+    bool dies_at_take;          /* it closes its end when it is asked */
+    bool has_no_stream;         /* TAKEN without a descriptor */
+    struct handover_fate fate;
+    bool is_fate_silent, dies_at_fate;
+
+    /* what the container does */
+    struct buf says;
+    bool says_at_once;                /* without waiting for GO */
+    bool says_after_input;            /* it waits for the last of standard input, too */
+    bool ends;                        /* its stream ends behind that */
+    const struct buf *floods;         /* behind that, over and over, for as long as it is taken */
+    const struct buf *says_at_cancel; /* when CANCEL comes */
+
+    /* what was seen */
+    struct buf heard; /* by the container */
+    unsigned counts[HANDOVER_TYPES];
+    struct handover last[HANDOVER_TYPES];
+
+    int front, keeper, stream, stop; /* `stream`: the container's end */
+    uint64_t frames_at;
+    bool saw_go, is_halted;
+    pthread_mutex_t lock; /* guards counts and last */
+    pthread_cond_t changed;
+    pthread_t thread;
+};
+
+enum { RIG_PATIENCE_S = 60 };
+
+static const char rig_code[] = "print(1)";
+
+/* ---- what a container says ---- */
+
+static void rig_raw(struct buf *b, const void *data, size_t n)
+{
+    uint8_t head[MUX_HEAD] = {
+        1, 0, 0, 0, (uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
+
+    (void)buf_add(b, head, sizeof(head));
+    (void)buf_add(b, data, n);
+}
+
+static void rig_frame_id(struct buf *b, uint8_t type, uint16_t id, const void *data, size_t n)
+{
+    auto_free uint8_t *bytes = xmalloc(FRAME_HEAD + n);
+
+    frame_put_head(bytes, type, 0, id, (uint32_t)n);
+    if (n)
+        memcpy(bytes + FRAME_HEAD, data, n);
+    rig_raw(b, bytes, FRAME_HEAD + n);
+}
+
+static void rig_frame(struct buf *b, uint8_t type, const char *text)
+{
+    rig_frame_id(b, type, 0, text, strlen(text));
+}
+
+static void rig_ready(struct buf *b)
+{
+    uint8_t bytes[READY_LEN];
+
+    ready_bytes(bytes);
+    rig_raw(b, bytes, sizeof(bytes));
+}
+
+static void rig_entry(struct buf *b, uint8_t type, const struct entry *e)
+{
+    uint8_t bytes[ENTRY_LEN_MAX];
+
+    rig_frame_id(b, type, 0, bytes, entry_encode(bytes, e));
+}
+
+static void rig_file(struct buf *b, const char *path, const char *data)
+{
+    struct entry e = {.mode = 0644, .size = strlen(data), .path = path, .path_len = strlen(path)};
+
+    rig_entry(b, FRAME_OUT_ENTRY, &e);
+    if (*data)
+        rig_frame(b, FRAME_OUT_DATA, data);
+}
+
+static void rig_report(struct buf *b, const struct outcome_report *report)
+{
+    uint8_t bytes[REPORT_LEN];
+
+    report_encode(bytes, report);
+    rig_frame_id(b, FRAME_RESULT, 0, bytes, sizeof(bytes));
+}
+
+/* ---- the thread ---- */
+
+static void rig_send(struct rig *r, const struct handover *m, int fd)
+{
+    (void)io_send_msg(r->keeper, m, sizeof(*m), fd);
+}
+
+static void rig_lose_keeper(struct rig *r)
+{
+    (void)close(r->keeper);
+    r->keeper = -1;
+}
+
+static void rig_say(struct rig *r)
+{
+    if (r->stream < 0)
+        return;
+    (void)!io_write_all(r->stream, buf_get(&r->says), r->says.len, clock_ms() + 1000, NULL);
+    if (r->ends)
+        (void)shutdown(r->stream, SHUT_RDWR);
+}
+
+static void rig_hand_over(struct rig *r, const struct handover *m)
+{
+    struct handover a = {.type = HANDOVER_TAKEN, .seq = m->seq, .member = 7};
+    int pair[2] = {-1, -1};
+
+    a.u.taken = (struct handover_taken){
+        .member = 7, .was_parked = 1, .queued_us = 5, .memory = (uint64_t)r->policy.memory};
+    memset(a.u.taken.container, 0xab, sizeof(a.u.taken.container));
+    if (!r->has_no_stream && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        abort();
+    r->stream = pair[1];
+    if (r->says_at_once)
+        rig_say(r);
+    rig_send(r, &a, pair[0]);
+    if (pair[0] >= 0)
+        (void)close(pair[0]);
+}
+
+static void rig_answer_take(struct rig *r, const struct handover *m)
+{
+    struct handover no = {
+        .type = HANDOVER_REFUSED, .seq = m->seq, .reason = r->refusal, .ms = 2500};
+
+    if (r->dies_at_take)
+        rig_lose_keeper(r);
+    else if (r->refusal)
+        rig_send(r, &no, -1);
+    else if (!r->is_silent)
+        rig_hand_over(r, m);
+}
+
+static void rig_answer_stats(struct rig *r, const struct handover *m)
+{
+    struct handover a = {.type = HANDOVER_POOL, .seq = m->seq};
+
+    for (a.u.pool.policy = 1; a.u.pool.policy < 4; a.u.pool.policy++)
+        rig_send(r, &a, -1);
+    a = (struct handover){.type = HANDOVER_COUNTS, .seq = m->seq};
+    a.u.counts.pools = 3;
+    rig_send(r, &a, -1);
+}
+
+static void rig_keeper(struct rig *r)
+{
+    struct handover m, fate = {.type = HANDOVER_FATE_IS};
+    int fd;
+    ssize_t n = io_recv_msg(r->keeper, &m, sizeof(m), &fd);
+
+    if (n <= 0) {
+        rig_lose_keeper(r);
+        return;
+    }
+    if (!handover_is_valid(&m, n, true))
+        abort();
+    (void)pthread_mutex_lock(&r->lock);
+    r->counts[m.type]++;
+    r->last[m.type] = m;
+    (void)pthread_cond_broadcast(&r->changed);
+    (void)pthread_mutex_unlock(&r->lock);
+    fate.seq = m.seq;
+    fate.u.fate = r->fate;
+    if (m.type == HANDOVER_TAKE)
+        rig_answer_take(r, &m);
+    else if (m.type == HANDOVER_STATS)
+        rig_answer_stats(r, &m);
+    else if (m.type == HANDOVER_FATE && r->dies_at_fate)
+        rig_lose_keeper(r);
+    else if (m.type == HANDOVER_FATE && !r->is_fate_silent)
+        rig_send(r, &fate, -1);
+}
+
+/* Looks at the frames that came since the last time. */
+static void rig_listen(struct rig *r)
+{
+    while (r->heard.len - r->frames_at >= FRAME_HEAD) {
+        const uint8_t *f = (const uint8_t *)buf_get(&r->heard) + r->frames_at;
+        uint64_t n = FRAME_HEAD + (uint64_t)(f[4] | f[5] << 8 | f[6] << 16);
+
+        if (r->heard.len - r->frames_at < n)
+            return;
+        r->frames_at += n;
+        if (f[0] == FRAME_GO) {
+            r->saw_go = true;
+            if (!r->says_at_once && !r->says_after_input)
+                rig_say(r);
+        }
+        if (f[0] == FRAME_STDIN && !(f[1] & FRAME_MORE) && r->says_after_input)
+            rig_say(r);
+        if (f[0] == FRAME_CANCEL && r->says_at_cancel)
+            (void)!io_write_all(r->stream, buf_get(r->says_at_cancel), r->says_at_cancel->len,
+                                clock_ms() + 1000, NULL);
+    }
+}
+
+static void rig_container(struct rig *r)
+{
+    char piece[65536];
+    ssize_t n = read(r->stream, piece, sizeof(piece));
+
+    if (n <= 0) {
+        (void)close(r->stream);
+        r->stream = -1;
+        return;
+    }
+    (void)buf_add(&r->heard, piece, (size_t)n);
+    rig_listen(r);
+}
+
+static void *rig_play(void *arg)
+{
+    struct rig *r = arg;
+
+    for (;;) {
+        bool floods = r->floods && r->saw_go;
+        struct pollfd f[3] = {
+            {.fd = r->stop,   .events = POLLIN                                  },
+            {.fd = r->keeper, .events = POLLIN                                  },
+            {.fd = r->stream, .events = (short)(POLLIN | (floods ? POLLOUT : 0))}
+        };
+
+        (void)poll(f, 3, -1);
+        if (f[0].revents) {
+            while (r->stream >= 0)
+                rig_container(r); /* what is under way; the run has closed its end */
+            return NULL;
+        }
+        if (f[1].revents)
+            rig_keeper(r);
+        if (f[2].revents & (POLLIN | POLLHUP | POLLERR))
+            rig_container(r);
+        else if (f[2].revents)
+            (void)!send(r->stream, r->floods->data, r->floods->len, MSG_NOSIGNAL);
+    }
+}
+
+/* ---- for the tests ---- */
+
+static void rig_init(struct rig *r)
+{
+    static char name[] = "p";
+
+    *r = (struct rig){.keeper = -1, .stream = -1};
+    r->policy = (struct policy){
+        .name = name,
+        .key = 42,
+        .time_default_ms = 10000,
+        .time_max_ms = 60000,
+        .time_grace_ms = 200,
+        .memory = 64 << 20,
+        .memory_max = 128 << 20,
+        .pids = 64,
+        .output_soft = 1 << 20,
+        .output_hard = 4 << 20,
+        .files_out = 3,
+        .files_out_size = 1 << 20,
+        .files_out_total = 2 << 20,
+        .gather = true,
+        .queue_wait_ms = 10000,
+    };
+    r->request = (struct run_request){
+        .dialect = "test",
+        .policy = &r->policy,
+        .code = rig_code,
+        .code_len = sizeof(rig_code) - 1,
+        .filename = "<string>",
+        .figures = -1,
+        .stdin_fd = -1,
+        .timeout_ms = RUN_TIMEOUT_DEFAULT,
+        .deadline_ms = INT64_MAX,
+        .client_fd = -1,
+    };
+    buf_init(&r->says, 64 << 20);
+    buf_init(&r->heard, 64 << 20);
+    (void)pthread_mutex_init(&r->lock, NULL);
+    (void)pthread_cond_init(&r->changed, NULL);
+    rig_ready(&r->says);
+}
+
+static void rig_start(struct rig *r)
+{
+    struct core_options o = {.spool_dir = "/tmp"};
+    int pair[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    r->keeper = pair[0];
+    o.keeper_fd = pair[1];
+    ck_assert_int_eq(core_new(&o, &r->core, NULL), 0);
+    r->stop = eventfd(0, EFD_CLOEXEC);
+    ck_assert_int_eq(pthread_create(&r->thread, NULL, rig_play, r), 0);
+}
+
+/* Waits until the keeper was told so; the message. */
+static struct handover rig_wait(struct rig *r, enum handover_type type)
+{
+    struct handover m;
+    struct timespec until;
+    int rc = 0;
+
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += RIG_PATIENCE_S;
+    (void)pthread_mutex_lock(&r->lock);
+    while (!r->counts[type] && rc == 0)
+        rc = pthread_cond_timedwait(&r->changed, &r->lock, &until);
+    m = r->last[type];
+    (void)pthread_mutex_unlock(&r->lock);
+    ck_assert_int_eq(rc, 0);
+    return m;
+}
+
+/* Behind run_free: `heard` is complete. */
+static void rig_halt(struct rig *r)
+{
+    const uint64_t one = 1;
+
+    if (r->is_halted)
+        return;
+    r->is_halted = true;
+    ck_assert_int_eq(write(r->stop, &one, sizeof(one)), sizeof(one));
+    ck_assert_int_eq(pthread_join(r->thread, NULL), 0);
+}
+
+static void rig_stop(struct rig *r)
+{
+    rig_halt(r);
+    core_free(r->core);
+    (void)close(r->stop);
+    if (r->keeper >= 0)
+        (void)close(r->keeper);
+    if (r->stream >= 0)
+        (void)close(r->stream);
+    buf_done(&r->says);
+    buf_done(&r->heard);
+    (void)pthread_cond_destroy(&r->changed);
+    (void)pthread_mutex_destroy(&r->lock);
+}
+
+#endif

@@ -262,7 +262,8 @@ static void start_done(struct keeper *k, struct member *m, struct task *t)
         member_free(&k->pools, m);
         if (t->err.kind == ERR_NOTFOUND)
             p->image.digest[0] = '\0'; /* look for it again */
-        if (w) {
+        /* An engine that is only slow may be quicker next time; one that is gone fails the ping. */
+        if (w && t->err.kind != ERR_TIMEOUT) {
             clients_refuse(w->client, w->seq, REFUSE_ENGINE, 2000);
             line_leave(p, w);
         }

@@ -261,6 +261,60 @@ END_TEST
 
 /* ---- hand-over ---- */
 
+START_TEST(a_start_that_was_too_slow_costs_nobody_a_place)
+{
+    struct handover taken;
+    int fd;
+
+    rig_policy("p", SMALL);
+    rig_start();
+    rig_turn();
+    FAKE(VERB_PARK).kind = ERR_TIMEOUT;
+    FAKE(VERB_PARK).fails = 1;
+    rig_take(rig_front, 5, rig_key("p"), 60000);
+    UNTIL(FAKE(VERB_PARK).calls == 1 && FAKE(VERB_PARK).inside == 0);
+    for (int i = 0; i < 20 && FAKE(VERB_PARK).calls == 1; i++)
+        rig_advance(500);
+    taken = rig_answer(rig_front, &fd);
+    ck_assert_uint_eq(taken.type, HANDOVER_TAKEN);
+    ck_assert_uint_eq(taken.seq, 5);
+    ck_assert_uint_eq(FAKE(VERB_PARK).calls, 2);
+    rig_finish(&taken, fd);
+}
+END_TEST
+
+START_TEST(a_start_that_was_refused_is_told)
+{
+    struct handover m;
+
+    rig_policy("p", SMALL);
+    rig_start();
+    rig_turn();
+    FAKE(VERB_PARK).kind = ERR_DENIED;
+    FAKE(VERB_PARK).fails = 1;
+    rig_take(rig_front, 5, rig_key("p"), 60000);
+    m = rig_answer(rig_front, NULL);
+    ck_assert_uint_eq(m.type, HANDOVER_REFUSED);
+    ck_assert_uint_eq(m.reason, REFUSE_ENGINE);
+}
+END_TEST
+
+START_TEST(a_policy_that_is_changed_is_in_use_as_before)
+{
+    struct handover taken;
+    int fd;
+
+    rig_policy("p", SMALL "pool: {min: 0, max: 3}");
+    rig_start();
+    fd = rig_run("p", 1, &taken);
+    rig_finish(&taken, fd);
+    UNTIL_POOL("p", pool.target == 3);
+    rig_policy("p", SMALL "pids: 33\npool: {min: 0, max: 3}");
+    rig_signal(SIGHUP);
+    UNTIL_POOL("p", pool.target == 3);
+}
+END_TEST
+
 START_TEST(a_parked_container_is_handed_over_with_its_stream)
 {
     struct handover taken;
@@ -627,6 +681,9 @@ static void add_tests(TCase *t)
     tcase_add_test(t, ready_may_come_late_and_in_parts);
     tcase_add_test(t, half_a_ready_costs_no_processor_time);
     tcase_add_test(t, a_container_that_never_becomes_ready_is_given_up);
+    tcase_add_test(t, a_start_that_was_too_slow_costs_nobody_a_place);
+    tcase_add_test(t, a_start_that_was_refused_is_told);
+    tcase_add_test(t, a_policy_that_is_changed_is_in_use_as_before);
     tcase_add_test(t, a_parked_container_is_handed_over_with_its_stream);
     tcase_add_test(t, a_stream_that_ended_while_parked_is_replaced);
     tcase_add_test(t, a_parked_container_that_spoke_is_not_handed_over);

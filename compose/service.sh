@@ -9,7 +9,8 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 oneshot=$root/build/release/oneshot
 cd "$root"
-settings=$("$oneshot" check | sed -n '1,/^---$/p')
+# A file that is wrong by now must not keep anybody from stopping what runs.
+settings=$("$oneshot" check | sed -n '1,/^---$/p') || settings=
 
 # url DIALECT: where it is spoken, as the settings say
 url() {
@@ -21,6 +22,7 @@ url() {
 
 state=$(sed -n 's/^state_dir: //p' <<<"$settings")
 state=${state#\"} state=${state%\"}
+: "${state:=${ONESHOT_STATE_DIR:-/var/lib/oneshot}}"
 pid_file=$state/oneshot.pid
 log=$state/oneshot.log
 native=$(url native)
@@ -108,6 +110,7 @@ ready_or_gone() {
 
 case ${1:-} in
 start)
+    [ -n "$settings" ] || exit 2
     [ -n "$native" ] && [ -n "$aiq" ] || {
         echo 'service: the settings have no listener for native and aiq' >&2
         exit 2

@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import threading
 
+import observe
 import pytest
 
 wait_for = sys.modules["service"].wait_for
@@ -209,7 +210,7 @@ def test_a_clean_stop_loses_nothing(make_service):
 
 def test_a_killed_front_loses_the_last_moment_at_most(make_service):
     """Rows wait up to 100 ms for others before they are written; nothing older may be lost."""
-    one = make_service(policies=IDLE)
+    one = make_service(policies=IDLE, settings={"listeners": observe.fixed_listeners()})
     one.start()
     early = [native(one, "print(1)")["id"] for _ in range(10)]
     wait_rows(one, 10)

@@ -354,12 +354,15 @@ static bool is_gone(int work_fd, char *path, bool is_dir)
     return is_lost;
 }
 
-/* Before the files: a directory may now stand where a file stood. */
+/*
+ * Before the files: a directory may now stand where a file stood. What came last goes first: a
+ * directory was announced before what is in it, and can only be removed empty.
+ */
 static int send_gone(struct gather *g, int work_fd)
 {
     char path[NAME_PATH_MAX + 1];
 
-    for (uint32_t i = 0; i < g->known->n; i++) {
+    for (uint32_t i = g->known->n; i-- > 0;) {
         bool is_dir;
         size_t len;
         const char *known = known_path(g->known, i, &len, &is_dir);

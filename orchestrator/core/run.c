@@ -195,6 +195,27 @@ static void lost(struct run *run)
     run->phase = PHASE_DONE;
 }
 
+/* Until when the container may keep silent. */
+static int64_t patience_ms(const struct run *run)
+{
+    int64_t hard = run->hard_ms + HARD_LATE_MS, soft = run->request->give_up_ms;
+
+    return soft && soft < hard && run->phase != PHASE_COLLECT ? soft : hard;
+}
+
+/* Where the reply is due the machine is too busy for the container to say itself that time is up. */
+static void be_impatient(struct run *run, int64_t until)
+{
+    if (until >= run->hard_ms + HARD_LATE_MS) {
+        /* The keeper should have ended the stream by now: it is dead or stuck. */
+        lost(run);
+        return;
+    }
+    log_info("run %s: no word from the container at the time limit", run->result.id);
+    run_result_timeout(run);
+    run->phase = PHASE_DONE;
+}
+
 static void wait_and_read(struct run *run)
 {
     enum feeding feeding = run->phase == PHASE_COLLECT ? FEED_OVER : run_job_feed(run);
@@ -205,14 +226,15 @@ static void wait_and_read(struct run *run)
         {.fd = run->cancel_fd,                                           .events = POLLIN   },
         {.fd = feeding == FEED_WANTS_READ ? run->request->stdin_fd : -1, .events = POLLIN   },
     };
+    int64_t until;
     int n;
 
     if (run->phase == PHASE_COLLECT)
         extend_for_files(run);
-    n = poll(f, 4, clock_left_ms(run->hard_ms + HARD_LATE_MS));
+    until = patience_ms(run);
+    n = poll(f, 4, clock_left_ms(until));
     if (n == 0 || clock_ms() >= run->hard_ms + HARD_LATE_MS) {
-        /* The keeper should have ended the stream by now: it is dead or stuck. */
-        lost(run);
+        be_impatient(run, until);
         return;
     }
     if (f[1].revents) {

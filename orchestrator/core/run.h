@@ -48,6 +48,8 @@ struct run_request {
     size_t files_n;
     struct workspace *workspace; /* NULL: the work directory starts empty */
 
+    int64_t give_up_ms;  /* clock_ms at which a program that does not end is told as timed out
+                            without a word from its container; 0: never */
     int64_t timeout_ms;  /* of the program; <= 0 is a timeout at once, see RUN_TIMEOUT_DEFAULT */
     int64_t deadline_ms; /* clock_ms by which the reply must be on its way; INT64_MAX: none. The
                             wait in line then counts against the program's time (aiq). */

@@ -184,6 +184,12 @@ void run_result_infra(struct run *run, const struct err *err, int retry_s)
         say(r, err->msg);
 }
 
+void run_result_timeout(struct run *run)
+{
+    run->result.outcome = OUTCOME_TIMEOUT;
+    say_timeout(run);
+}
+
 /* The container is gone without a RESULT: only the engine and the keeper know why. */
 void run_result_lost(struct run *run)
 {
@@ -194,8 +200,7 @@ void run_result_lost(struct run *run)
     if (run->lease.fd >= 0)
         link_fate(core_link(run->core), &run->lease, &fate);
     if (fate.was_killed_by_us || clock_ms() >= run->hard_ms) {
-        r->outcome = OUTCOME_TIMEOUT;
-        say_timeout(run);
+        run_result_timeout(run);
         return;
     }
     if (fate.is_oom) {

@@ -100,6 +100,7 @@ void run_result_done(struct run_result *r);
 void run_result_report(struct run *run, const struct outcome_report *report);
 
 /* The end without a RESULT frame: `lost` asks the keeper what became of the container. */
+void run_result_timeout(struct run *run);
 void run_result_lost(struct run *run);
 void run_result_infra(struct run *run, const struct err *err, int retry_s);
 

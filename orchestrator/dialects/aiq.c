@@ -154,12 +154,13 @@ static void answer_unavailable(struct http_exchange *x, const struct run_result 
 
 static void set_times(struct run_request *q, double timeout, int64_t arrived_ms)
 {
-    double ms = timeout * 1000, margin = fmax(MARGIN_LEAST_MS, ms * 0.02);
+    double ms = timeout * 1000, margin = fmin(fmax(MARGIN_LEAST_MS, ms * 0.02), MARGIN_MOST_MS);
 
     if (ms > (double)q->policy->time_max_ms)
         ms = (double)q->policy->time_max_ms;
     q->timeout_ms = ms <= 0 ? 0 : (int64_t)fmax(1, ms);
-    q->deadline_ms = arrived_ms + q->timeout_ms - (int64_t)fmin(margin, MARGIN_MOST_MS);
+    q->deadline_ms = arrived_ms + q->timeout_ms - (int64_t)margin;
+    q->give_up_ms = q->deadline_ms + (int64_t)(margin / 2);
 }
 
 static void execute(struct http_exchange *x, void *app)

@@ -102,7 +102,7 @@ AS_SENT = {
     "label that an old client left": ("python\nprint('l')\n", "l\n"),
     "label and blank lines": ("\npython\nprint('l')\n", "l\n"),
     "a name that begins like the label": ("pythonic = 1\nprint(pythonic)", "1\n"),
-    "fences in a string": ('x = """\n```python\nno\n```\n"""\nprint(len(x))', "19\n"),
+    "fences in a string": ('x = """\n```python\nno\n```\n"""\nprint(len(x))', "18\n"),
     "CR LF": ("print('c')\r\nprint('r')\r\n", "c\nr\n"),
     "non-ASCII": ("print('héllo – 你好 🐍')", "héllo – 你好 🐍\n"),
 }
@@ -172,15 +172,12 @@ def history(service, reply):
     return json.loads(services.wait_for(find, 30))
 
 
-def test_the_environment_is_the_policys(service):
-    reply = service.aiq("import os\nfor k in sorted(os.environ): print(k)")
-    names = set(reply.json["stdout"].split())
-    assert "OUTPUT_DATA_PATH" not in names
-    assert names <= {"HOME", "HOSTNAME", "LANG", "LC_ALL", "LC_CTYPE", "MPLBACKEND", "MPLCONFIGDIR",
-                     "PATH", "PWD", "PYTHONUNBUFFERED", "TERM", "TMPDIR", "TZ", "USER", "SHLVL",
-                     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOGNAME",
-                     "NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS", "PYTHONDONTWRITEBYTECODE",
-                     "PYTHONHASHSEED", "MPL_FONT_CACHE", "XDG_CACHE_HOME"}
+def test_the_services_environment_is_not_seen(tuned):
+    reply = tuned.aiq("import json, os\nprint(json.dumps(dict(os.environ)))")
+    env = json.loads(reply.json["stdout"])
+    usual = {"HOME", "HOSTNAME", "LANG", "LC_ALL", "PATH", "PWD", "SHLVL", "TERM", "USER"}
+    assert env.keys() & tuned.environment().keys() <= usual
+    assert tuned.env["SECRET_TOKEN"] not in env.values()
 
 
 def test_the_libraries_are_there(service):

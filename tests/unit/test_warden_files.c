@@ -395,7 +395,7 @@ START_TEST(tells_removals_and_directories_with_sync)
     ck_assert_int_eq(renameat(in.work_fd, "d", in.work_fd, "f"), 0);
     ck_assert_int_eq(symlinkat("f", in.work_fd, "d"), 0);
     ck_assert_int_eq(run_gather("/nonexistent"), 0);
-    ck_assert_str_eq(sent(), "-a\n-b\n-d/x\n/b\n!d 4\n/e\n/f\n+f/x:1\n/k");
+    ck_assert_str_eq(sent(), "-d/x\n-b\n-a\n/b\n!d 4\n/e\n/f\n+f/x:1\n/k");
     ck_assert_int_eq(run_gather("/nonexistent"), 0);
     ck_assert_str_eq(sent(), "/b\n!d 4\n/e\n/f\n/k");
 }
@@ -479,6 +479,21 @@ START_TEST(counts_what_it_no_longer_names)
         lines += *p == '\n';
     ck_assert_uint_eq(lines, GATHER_OMITTED_MAX + 1);
     ck_assert_str_eq(told + strlen(told) - 5, "\n!. 2");
+}
+END_TEST
+
+/* A directory can only be removed when it is empty. */
+START_TEST(tells_what_was_in_a_directory_before_the_directory)
+{
+    (void)feed_job(JOB_GATHER | JOB_SYNC);
+    (void)feed_entry(ENTRY_DIR, "d", 0);
+    (void)feed_entry(ENTRY_DIR, "d/e", 0);
+    (void)feed_file("d/e/f", "x");
+    ck_assert_int_eq(unlinkat(in.work_fd, "d/e/f", 0), 0);
+    ck_assert_int_eq(unlinkat(in.work_fd, "d/e", AT_REMOVEDIR), 0);
+    ck_assert_int_eq(unlinkat(in.work_fd, "d", AT_REMOVEDIR), 0);
+    ck_assert_int_eq(run_gather("/nonexistent"), 0);
+    ck_assert_str_eq(sent(), "-d/e/f\n-d/e\n-d");
 }
 END_TEST
 
@@ -596,6 +611,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, goes_no_deeper_than_the_limit);
     tcase_add_test(t, limits_the_number_of_directories_too);
     tcase_add_test(t, counts_what_it_no_longer_names);
+    tcase_add_test(t, tells_what_was_in_a_directory_before_the_directory);
     tcase_add_test(t, stops_when_nobody_wants_the_rest);
     tcase_add_test(t, fills_up_a_file_that_has_become_shorter);
     tcase_add_test(t, a_file_that_is_swapped_meanwhile_is_not_followed);

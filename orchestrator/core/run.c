@@ -11,7 +11,6 @@
 #include <sys/eventfd.h>
 
 #include "base/clock.h"
-#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -139,17 +138,15 @@ static void begin(struct run *run)
 
 /* ---- reading ---- */
 
-static void send_cancel(struct run *run)
+/* CANCEL goes out with the next feeding: a frame of input may be half sent. */
+static void ask_to_stop(struct run *run)
 {
-    uint8_t frame[FRAME_HEAD];
     uint64_t count;
 
     (void)!read(run->cancel_fd, &count, sizeof(count));
-    if (run->cancel_was_sent)
+    if (run->cancel_is_due)
         return;
-    run->cancel_was_sent = true;
-    frame_put_head(frame, FRAME_CANCEL, 0, 0, 0);
-    (void)!io_write_all(run->lease.fd, frame, sizeof(frame), clock_ms() + RUN_CANCEL_MS, NULL);
+    run->cancel_is_due = true;
     if (run->hard_ms > clock_ms() + RUN_CANCEL_MS)
         run->hard_ms = clock_ms() + RUN_CANCEL_MS;
 }
@@ -188,7 +185,7 @@ static int read_stream(struct run *run)
 
 static void lost(struct run *run)
 {
-    if (run->cancel_was_sent)
+    if (run->cancel_is_due)
         cancelled(run);
     else
         run_result_lost(run);
@@ -243,7 +240,7 @@ static void wait_and_read(struct run *run)
         return;
     }
     if (f[2].revents)
-        send_cancel(run);
+        ask_to_stop(run);
     if (f[0].revents & (POLLIN | POLLHUP | POLLERR) && read_stream(run) == 0)
         lost(run);
 }
@@ -301,6 +298,7 @@ void run_next(struct run *run, struct run_event *ret)
             wait_and_read(run);
     }
     run_incoming_drop(run);
+    run_result_check(&run->result);
     finish_times(run);
     *ret = (struct run_event){.kind = RUN_DONE};
 }

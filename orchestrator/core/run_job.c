@@ -296,20 +296,58 @@ static bool next_from_fd(struct run *run)
     return true;
 }
 
-enum feeding run_job_feed(struct run *run)
+static bool next_cancel(struct run *run)
+{
+    if (!run->cancel_is_due || run->cancel_was_sent)
+        return false;
+    run->cancel_was_sent = true;
+    run->feed_at = 0;
+    run->feed_len = FRAME_HEAD;
+    frame_put_head(run->feed, FRAME_CANCEL, 0, 0, 0);
+    return true;
+}
+
+static bool next_answer(struct run *run)
+{
+    static const char answer[] = "{\"error\":{\"type\":\"PermissionError\","
+                                 "\"message\":\"host calls are not allowed by this policy\"}}";
+    size_t n = sizeof(answer) - 1;
+
+    if (run->calls_answered == run->calls_n)
+        return false;
+    frame_put_head(run->feed, FRAME_REPLY, 0, run->calls[run->calls_answered++], (uint32_t)n);
+    memcpy(run->feed + FRAME_HEAD, answer, n);
+    run->feed_at = 0;
+    run->feed_len = FRAME_HEAD + n;
+    return true;
+}
+
+/* Makes the next frame, or says that there is none (now). */
+static enum feeding next_feed(struct run *run)
 {
     const struct run_request *q = run->request;
 
+    if (next_cancel(run) || (!run->cancel_was_sent && next_answer(run)))
+        return FEED_WANTS_WRITE;
+    if (run->cancel_was_sent || run->stdin_is_over || (q->stdin_fd < 0 && !q->stdin_len))
+        return FEED_OVER;
+    if (q->stdin_fd < 0)
+        next_from_memory(run);
+    else if (!next_from_fd(run))
+        return FEED_WANTS_READ;
+    return FEED_WANTS_WRITE;
+}
+
+enum feeding run_job_feed(struct run *run)
+{
     for (;;) {
         ssize_t k;
 
         if (run->feed_at == run->feed_len) {
-            if (run->stdin_is_over || (q->stdin_fd < 0 && !q->stdin_len))
-                return FEED_OVER;
-            if (q->stdin_fd < 0)
-                next_from_memory(run);
-            else if (!next_from_fd(run))
-                return FEED_WANTS_READ;
+            enum feeding next = next_feed(run);
+
+            if (next != FEED_WANTS_WRITE)
+                return next;
         }
         k = send(run->lease.fd, run->feed + run->feed_at, run->feed_len - run->feed_at,
                  MSG_DONTWAIT | MSG_NOSIGNAL);

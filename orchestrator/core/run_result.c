@@ -135,28 +135,10 @@ static void limit_end(struct run *run, const struct outcome_report *report)
     }
 }
 
-/*
- * The program shares a process with whoever writes these texts, so they may be anything; what goes
- * on to a client is JSON.
- */
-static void check_json(struct run_result *r, struct buf *b, const char *what)
-{
-    struct err err = {0};
-
-    if (!b->len || json_scan_passed_on(buf_get(b), b->len, VALUE_TOKENS, &err) == 0)
-        return;
-    log_warning("run %s: its %s is dropped: %s", r->id, what, err.msg);
-    buf_clear(b);
-}
-
 void run_result_report(struct run *run, const struct outcome_report *report)
 {
     struct run_result *r = &run->result;
 
-    check_json(r, &r->value, "value");
-    check_json(r, &r->fault, "fault");
-    if (r->fault.len && buf_get(&r->fault)[0] != '{')
-        buf_clear(&r->fault);
     r->wall_us = report->wall_us;
     r->cpu_us = report->cpu_us;
     r->memory_peak = report->flags & REPORT_PEAK_KNOWN ? report->peak_bytes : 0;
@@ -212,4 +194,27 @@ void run_result_lost(struct run *run)
     }
     (void)err_set(&err, ERR_PEER, "the container was lost");
     run_result_infra(run, &err, 0);
+}
+
+/*
+ * The program shares a process with whoever writes these texts, so they may be anything; what goes
+ * on to a client is JSON.
+ */
+static void check_json(struct run_result *r, struct buf *b, const char *what)
+{
+    struct err err = {0};
+
+    if (!b->len || json_scan_passed_on(buf_get(b), b->len, VALUE_TOKENS, &err) == 0)
+        return;
+    log_warning("run %s: its %s is dropped: %s", r->id, what, err.msg);
+    buf_clear(b);
+}
+
+void run_result_check(struct run_result *r)
+{
+    check_json(r, &r->value, "value");
+    check_json(r, &r->fault, "fault");
+    /* Somebody who ends well after all, by os._exit() for one, has not failed. */
+    if (r->outcome == OUTCOME_OK || (r->fault.len && buf_get(&r->fault)[0] != '{'))
+        buf_clear(&r->fault);
 }

@@ -15,6 +15,7 @@
 
 enum {
     RUN_FEED = 4096,                         /* a STDIN frame */
+    RUN_ANSWERS = 64,                        /* host calls that are answered */
     RUN_READ = 2 * (FRAME_HEAD + FRAME_MAX), /* storage of the frame reader */
     RUN_VALUE_MAX = 16 * 1024 * 1024,
     RUN_FAULT_MAX = 2 * 1024 * 1024,
@@ -63,11 +64,13 @@ struct run {
     size_t stdin_done;      /* bytes of standard input that were put into frames */
     uint8_t feed[RUN_FEED]; /* the STDIN frame that is being sent */
     size_t feed_at, feed_len;
-    bool stdin_is_over; /* the last STDIN frame was made */
+    bool stdin_is_over;          /* the last STDIN frame was made */
+    uint16_t calls[RUN_ANSWERS]; /* whose answers are due */
+    size_t calls_n, calls_answered;
 
     int cancel_fd;
     atomic_bool is_cancelled;
-    bool cancel_was_sent;
+    bool cancel_is_due, cancel_was_sent;
 
     int64_t new_us, go_us, ended_us;
     int64_t hard_ms; /* clock_ms after which the keeper must have killed it */
@@ -84,7 +87,10 @@ void run_job_plan(struct run *run, struct handover_take *ret_take);
 /* Sends everything up to GO. -1: the container was lost while sending; nothing has run. */
 int run_job_send(struct run *run, struct err *err) MUST_CHECK;
 
-/* Sends standard input as far as it is there and the stream takes it now. */
+/*
+ * Sends answers to calls and standard input, as far as they are there and the stream takes them
+ * now: frame after frame, for nothing may come between the halves of one.
+ */
 enum feeding { FEED_OVER, FEED_WANTS_WRITE, FEED_WANTS_READ };
 enum feeding run_job_feed(struct run *run);
 
@@ -98,6 +104,7 @@ void run_incoming_drop(struct run *run);
 void run_result_init(struct run_result *r, const char *spool_dir);
 void run_result_done(struct run_result *r);
 void run_result_report(struct run *run, const struct outcome_report *report);
+void run_result_check(struct run_result *r); /* at the very end, however that came */
 
 /* The end without a RESULT frame: `lost` asks the keeper what became of the container. */
 void run_result_timeout(struct run *run);

@@ -14,6 +14,7 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "worker")]
 
+import arena as arenas  # noqa: E402
 import service as services  # noqa: E402
 
 
@@ -72,6 +73,44 @@ def tuned(homes: pathlib.Path) -> Iterator[services.Service]:
 @pytest.fixture
 def make_service(homes: pathlib.Path) -> Iterator[Callable[..., services.Service]]:
     """Makes services that the test may stop, kill and reload; not started yet."""
+    made: list[services.Service] = []
+
+    def make(**options: object) -> services.Service:
+        home = pathlib.Path(tempfile.mkdtemp(dir=homes))
+        made.append(services.Service(home, **options))  # type: ignore
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.remove()
+
+
+@pytest.fixture(scope="session")
+def hostile_service(homes: pathlib.Path) -> Iterator[services.Service]:
+    """The service that the attacks of all modules are made on."""
+    one = services.Service(homes / "hostile", policies=arenas.POLICIES)
+    try:
+        yield one.start()
+    finally:
+        one.remove()
+
+
+@pytest.fixture(scope="module")
+def arena(
+    request: pytest.FixtureRequest, hostile_service: services.Service
+) -> Iterator[arenas.Arena]:
+    """The selected rows of the module's table are under way."""
+    asked = [item for item in request.session.items if item.path == request.path]
+    params = [item.callspec.params for item in asked if hasattr(item, "callspec")]
+    rows = [values["row"] for values in params if "row" in values]
+    one = arenas.Arena(hostile_service, rows)
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def make_module_service(homes: pathlib.Path) -> Iterator[Callable[..., services.Service]]:
+    """make_service for all tests of a module."""
     made: list[services.Service] = []
 
     def make(**options: object) -> services.Service:

@@ -116,7 +116,7 @@ reaches_index() {
     for name in ${pass_on[@]+"${pass_on[@]}"}; do
         options+=(-e "$name")
     done
-    docker run "${options[@]}" "$base" 30 python3 -m pip --disable-pip-version-check download \
+    docker run "${options[@]}" "$base" 120 python3 -m pip --disable-pip-version-check download \
         --retries 1 --timeout 10 --no-deps --dest /tmp cycler
 }
 

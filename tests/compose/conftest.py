@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import random
 import shutil
 import socket
 import subprocess
@@ -21,14 +22,23 @@ NAME = f"oneshot-test-{os.getpid():x}"
 TAG = "tests"
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as s:
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    """Below those that the kernel hands out: they are needed only after the images are built."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.randrange(20000, 30000)
+        if is_free(port):
+            found.add(port)
+    return sorted(found)
 
 
 def call(*words: str, **options: object) -> subprocess.CompletedProcess[str]:

@@ -86,9 +86,12 @@ def test_a_thousand_runs_are_strangers_to_each_other(busy):
         with lock:
             seen.append(result)
 
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    threads = ThreadPoolExecutor(AT_ONCE)
+    try:
         for done in [threads.submit(one, i) for i in range(RUNS)]:
             done.result()
+    finally:
+        threads.shutdown(cancel_futures=True)
 
     assert len(seen) == RUNS
     mixed = [(text, nonce) for _, text, _, nonce in seen if text != f"{nonce} []\n"]

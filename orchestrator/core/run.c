@@ -197,7 +197,7 @@ static int64_t patience_ms(const struct run *run)
 {
     int64_t hard = run->hard_ms + HARD_LATE_MS, soft = run->request->give_up_ms;
 
-    return soft && soft < hard && run->phase != PHASE_COLLECT ? soft : hard;
+    return soft && soft < hard && !run->is_told && run->phase != PHASE_COLLECT ? soft : hard;
 }
 
 /* Where the reply is due the machine is too busy for the container to say itself that time is up. */
@@ -210,7 +210,7 @@ static void be_impatient(struct run *run, int64_t until)
     }
     log_info("run %s: no word from the container at the time limit", run->result.id);
     run_result_timeout(run);
-    run->phase = PHASE_DONE;
+    run->is_overdue = true;
 }
 
 static void wait_and_read(struct run *run)
@@ -219,7 +219,7 @@ static void wait_and_read(struct run *run)
     struct pollfd f[4] = {
         {.fd = run->lease.fd,
          .events = (short)(POLLIN | (feeding == FEED_WANTS_WRITE ? POLLOUT : 0))            },
-        {.fd = run->request->client_fd,                                  .events = POLLRDHUP},
+        {.fd = run->is_told ? -1 : run->request->client_fd,              .events = POLLRDHUP},
         {.fd = run->cancel_fd,                                           .events = POLLIN   },
         {.fd = feeding == FEED_WANTS_READ ? run->request->stdin_fd : -1, .events = POLLIN   },
     };
@@ -291,7 +291,7 @@ void run_next(struct run *run, struct run_event *ret)
     }
     if (run->phase == PHASE_QUEUED)
         begin(run);
-    while (run->phase != PHASE_DONE) {
+    while (run->phase != PHASE_DONE && !run->is_overdue) {
         if (next_frame(run, ret))
             return;
         if (run->phase != PHASE_DONE)
@@ -318,10 +318,22 @@ struct run_result *run_wait(struct run *run)
     return &run->result;
 }
 
+/* What an overdue run leaves in its workspace is kept all the same, behind the reply. */
+static void collect_late(struct run *run)
+{
+    if (!run->is_overdue)
+        return;
+    run->is_overdue = false;
+    run->is_told = true;
+    (void)run_wait(run);
+    run_result_timeout(run);
+}
+
 void run_free(struct run *run)
 {
     if (!run)
         return;
+    collect_late(run);
     if (run->lease.fd >= 0)
         link_done(core_link(run->core), &run->lease);
     core_tell_observers(run->core, run->request, &run->result);

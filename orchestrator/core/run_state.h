@@ -71,6 +71,8 @@ struct run {
     int cancel_fd;
     atomic_bool is_cancelled;
     bool cancel_is_due, cancel_was_sent;
+    bool is_overdue; /* told as timed out, though its container goes on */
+    bool is_told;    /* the reply is out: only its files are still waited for */
 
     int64_t new_us, go_us, ended_us;
     int64_t hard_ms; /* clock_ms after which the keeper must have killed it */

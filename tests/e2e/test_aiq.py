@@ -175,8 +175,10 @@ def history(service, reply):
 def test_the_services_environment_is_not_seen(tuned):
     reply = tuned.aiq("import json, os\nprint(json.dumps(dict(os.environ)))")
     env = json.loads(reply.json["stdout"])
-    usual = {"HOME", "HOSTNAME", "LANG", "LC_ALL", "PATH", "PWD", "SHLVL", "TERM", "USER"}
-    assert env.keys() & tuned.environment().keys() <= usual
+    usual = {"HOME", "HOSTNAME", "LANG", "LC_ALL", "PATH", "PWD", "PYTHONDONTWRITEBYTECODE",
+             "SHLVL", "TERM", "USER"}
+    named_by_the_policy = {"PASSED_ON"}
+    assert env.keys() & tuned.environment().keys() <= usual | named_by_the_policy
     assert tuned.env["SECRET_TOKEN"] not in env.values()
 
 
@@ -246,8 +248,10 @@ def test_files_survive_a_failure_and_a_timeout(service):
     service.wait_parked("aiq")
     late = service.aiq("import time\nopen('late.txt', 'w').write('l')\ntime.sleep(60)", 5)
     assert late.json["process_status"] == "timeout"
-    for name, text in (("failed.txt", "f"), ("late.txt", "l")):
-        assert (service.output / name).read_text() == text
+    assert (service.output / "failed.txt").read_text() == "f"
+    # On a busy machine the reply does not wait for the files.
+    services.wait_for((service.output / "late.txt").exists)
+    assert (service.output / "late.txt").read_text() == "l"
 
 
 def test_files_are_the_directorys_owners(tuned):
@@ -368,5 +372,4 @@ def test_a_client_with_the_same_timeout_gets_the_timeout_reply(many, timeout, ro
             assert (reply["process_status"], reply["stderr"]) == ("timeout", "Timed out\n")
             assert took <= timeout + late, f"{took:.3f} s; the machine stalls {stalls.worst:.3f} s"
             assert took >= timeout - 0.2 - 0.05
-            if late < 0.1:
-                assert reply["stdout"] == "so far\n"
+            assert reply["stdout"] in ("", "so far\n")

@@ -116,6 +116,7 @@ def expected(case):
 
 def ask(service, request):
     dialect = DIALECTS[request["port"]]
+    service.wait_parked(dialect)  # the policy has the dialect's name
     headers = dict(request.get("headers", {}))
     if "json" in request:
         headers.setdefault("Content-Type", "application/json")

@@ -246,8 +246,10 @@ def test_what_people_put_there_is_seen(service):
 def test_files_survive_a_failure_and_a_timeout(service):
     assert service.aiq("open('failed.txt', 'w').write('f')\n1/0").json["process_status"] == "error"
     service.wait_parked("aiq")
-    late = service.aiq("import time\nopen('late.txt', 'w').write('l')\ntime.sleep(60)", 5)
-    assert late.json["process_status"] == "timeout"
+    late = service.aiq(
+        "import time\nopen('late.txt', 'w').write('l')\nprint('there')\ntime.sleep(60)", 10)
+    assert late.json == {
+        "process_status": "timeout", "stdout": "there\n", "stderr": "Timed out\n"}
     assert (service.output / "failed.txt").read_text() == "f"
     # On a busy machine the reply does not wait for the files.
     services.wait_for((service.output / "late.txt").exists)

@@ -32,7 +32,8 @@ DEVIATIONS = NOTES["deviations"]
 REPLAYED = [case for name, case in ALL.items() if name not in LEFT_OUT]
 ASKED = [case for case in REPLAYED if "port" in case["request"]]
 EXTRACTED = [case for case in REPLAYED if "function" in case["request"]]
-ENVIRONMENT = {k: v for case in ASKED for k, v in case["request"].get("env", {}).items()}
+WANTED = {k: v for case in ASKED for k, v in case["request"].get("env", {}).items()}
+ENVIRONMENT = WANTED | NOTES["environment"]
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,7 @@ def test_no_case_is_forgotten():
     assert len(LEFT_OUT) == len(set(LEFT_OUT))
     assert set(LEFT_OUT) <= ALL.keys()
     assert set(names(ASKED)) | set(names(EXTRACTED)) == ALL.keys() - set(LEFT_OUT)
+    assert NOTES["environment"].keys() <= WANTED.keys()
     assert all(name.startswith(("gen_", "slack_", "terrarium_")) for name in LEFT_OUT)
 
 

@@ -98,6 +98,9 @@ def check_packages():
         importlib.import_module(module)
         print(f"{distribution:15} {importlib.metadata.version(distribution)}")
     assert importlib.metadata.version("slicks") == "0.2.3"
+    for module in PACKAGES:
+        compiled = getattr(sys.modules[module], "__cached__", None)
+        assert compiled is None or os.path.exists(compiled), f"{module} is not compiled"
     import pyarrow
 
     frame = pd.DataFrame({"a": [1, 2], "s": ["x", "y"]})

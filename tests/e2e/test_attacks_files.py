@@ -135,7 +135,7 @@ ROWS = [
         check=lambda r: [f["path"] for f in r["files"]] in ([], ["mine"]) or pytest.fail("?")),
     Row("out_moved_away", "import os\n" + MINE + "os.chdir('/tmp')\nopen('other', 'w').close()",
         check=files_are({"mine": b"x"}, {})),
-    Row("out_of_a_timeout", MINE + "while True: pass", "timeout", timeout=3,
+    Row("out_of_a_timeout", MINE + "print(1)\nwhile True: pass", "timeout", timeout=3, out="1\n",
         check=files_are({"mine": b"x"})),
     Row("out_held_open",
         "import fcntl, mmap, "

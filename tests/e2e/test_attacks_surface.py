@@ -35,7 +35,8 @@ REFUSED = re.compile(r"refused E(ACCES|PERM|NOENT|ROFS|NXIO|NODEV)")
 @pytest.fixture(scope="module")
 def found(make_module_service):
     """What the probes found, from a service whose own environment is full of secrets."""
-    service = make_module_service(env=CANARIES, policies={"executor": {"time": {"max": "100s"}, "pool": {"min": 1}}}).start()
+    keys = {"time": {"max": "100s"}, "pool": {"min": 1}}
+    service = make_module_service(env=CANARIES, policies={"executor": keys}).start()
     reply = service.native(PROBES.read_text(), policy="executor", timeout=100).json
     assert reply["outcome"] == "ok", (reply["outcome"], reply["stderr"][-2000:])
     assert "canary" not in json.dumps(reply)

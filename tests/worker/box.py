@@ -170,7 +170,7 @@ class Box:
         result.elapsed_s = time.monotonic() - self.sent
         return result
 
-    def wait_for(self, kind: int, text: bytes = b"", within: float = 10.0) -> bytes:
+    def wait_for(self, kind: int, text: bytes = b"", within: float = engine.DEADLINE_S) -> bytes:
         """The payload of the next frame of this kind that contains `text`."""
         deadline = time.monotonic() + within
         while True:
@@ -182,7 +182,7 @@ class Box:
         self.start(code, **options)  # type: ignore[arg-type]
         return self.wait()
 
-    def wait_exit(self, within: float = 10.0) -> int:
+    def wait_exit(self, within: float = engine.DEADLINE_S) -> int:
         """Waits until the container has ended by itself. Its exit status."""
         connection = engine.Connection()
         connection.timeout = within
@@ -196,7 +196,7 @@ class Box:
         top = engine.call("GET", f"/containers/{self.id}/top?ps_args=-o%20pid,args")
         return [row[-1] for row in top["Processes"] or []]  # type: ignore[index]
 
-    def wait_until(self, holds: Callable[[], bool], within: float = 20.0) -> None:
+    def wait_until(self, holds: Callable[[], bool], within: float = engine.DEADLINE_S) -> None:
         """Asks again and again: for what happens in the container and sends no frame."""
         deadline = time.monotonic() + within
         while not holds():
@@ -216,7 +216,7 @@ class Box:
             used.append(stats["cpu_stats"]["cpu_usage"]["total_usage"])  # type: ignore[index]
             return used[-1] - used[-4] < 1_000_000
 
-        self.wait_until(is_quiet, within=60.0)
+        self.wait_until(is_quiet, within=engine.DEADLINE_S)
 
     def remove(self) -> None:
         self.stream.close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import queue
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -37,19 +40,73 @@ def need(image: str) -> str:
     return image
 
 
+class Stock:
+    """Plain containers, made before a test asks and removed behind its back: most of its time."""
+
+    AHEAD = 3
+
+    def __init__(self) -> None:
+        self.made: queue.Queue[boxes.Box | Exception] = queue.Queue()
+        self.used: queue.SimpleQueue[boxes.Box | None] = queue.SimpleQueue()
+        self.due = threading.Semaphore(self.AHEAD)
+        self.is_over = False
+        self.threads = [threading.Thread(target=work) for work in (self.fill, self.clear)]
+        for thread in self.threads:
+            thread.start()
+
+    def fill(self) -> None:
+        while self.due.acquire() and not self.is_over:
+            try:
+                self.made.put(boxes.Box())
+            except Exception as error:
+                self.made.put(error)
+
+    def clear(self) -> None:
+        while one := self.used.get():
+            with contextlib.suppress(RuntimeError):
+                one.remove()
+
+    def take(self) -> boxes.Box:
+        one = self.made.get()
+        self.due.release()
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    def close(self) -> None:
+        self.is_over = True
+        self.due.release()
+        self.threads[0].join()
+        while not self.made.empty():
+            one = self.made.get()
+            if isinstance(one, boxes.Box):
+                self.used.put(one)
+        self.used.put(None)
+        self.threads[1].join()
+
+
+@pytest.fixture(scope="session")
+def stock() -> Iterator[Stock]:
+    need(boxes.SLIM_IMAGE)
+    one = Stock()
+    yield one
+    one.close()
+
+
 @pytest.fixture
-def make() -> Iterator[MakeBox]:
-    """Makes containers of the slim image, or of image=…"""
+def make(stock: Stock) -> Iterator[MakeBox]:
+    """Gives containers of the slim image, or of image=…"""
     made: list[boxes.Box] = []
 
     def build(**options: object) -> boxes.Box:
-        options["image"] = need(str(options.get("image", boxes.SLIM_IMAGE)))
-        made.append(boxes.Box(**options))  # type: ignore[arg-type]
+        if options:
+            options["image"] = need(str(options.get("image", boxes.SLIM_IMAGE)))
+        made.append(boxes.Box(**options) if options else stock.take())  # type: ignore[arg-type]
         return made[-1]
 
     yield build
     for one in made:
-        one.remove()
+        stock.used.put(one)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def parts(kind: int, data: bytes) -> bytes:
 def job(
     *,
     flags: int = 0,
-    timeout_ms: int = 10_000,
+    timeout_ms: int = 100_000,
     grace_ms: int = 500,
     output_soft: int = 1 << 20,
     output_hard: int = 64 << 20,

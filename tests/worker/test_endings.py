@@ -71,49 +71,60 @@ def test_keyboard_interrupt_shows_its_traceback(run: Run) -> None:
 
 # ---- deadlines ----
 
+SOON_S = 60.0  # at once, on a machine that is busy with other things
+
+
+def timed_out(run: Run, code: str, **options: int) -> frames.Result:
+    """With as much time as this machine needs to come to the program's first line."""
+    for timeout_ms in (1000, 6000, 36_000):
+        result = run(code, timeout_ms=timeout_ms, **options)
+        if result.out:
+            break
+    return result
+
 
 def test_first_stage_flushes_what_was_printed(run: Run) -> None:
-    code = "import time\nprint('line')\nprint('part', end='')\nwhile True: time.sleep(60)"
-    result = run(code, timeout_ms=300, grace_ms=5000)
+    code = "import time\nprint('line')\nprint('part', end='')\nwhile True: time.sleep(99)"
+    result = timed_out(run, code, grace_ms=90_000)
     assert (result.end, result.out) == ("timeout", "line\npart")
-    assert 0.25 < result.elapsed_s < 2.0, "the first stage ends it, long before the second"
+    assert 0.95 < result.elapsed_s < SOON_S, "the first stage ends it, long before the second"
 
 
 def test_first_stage_ends_a_busy_loop(run: Run) -> None:
-    result = run("while True: pass", timeout_ms=300, grace_ms=5000)
-    assert result.end == "timeout" and result.elapsed_s < 2.0
+    result = run("while True: pass", timeout_ms=300, grace_ms=90_000)
+    assert result.end == "timeout" and result.elapsed_s < SOON_S
 
 
 def test_second_stage_ends_what_does_not_listen(run: Run) -> None:
     code = (
         "import signal, time\nfor n in range(1, 65):\n"
         "    try: signal.signal(n, signal.SIG_IGN)\n    except (OSError, ValueError): pass\n"
-        "print('deaf')\nwhile True: time.sleep(60)"
+        "print('deaf')\nwhile True: time.sleep(99)"
     )
-    result = run(code, timeout_ms=300, grace_ms=300)
+    result = timed_out(run, code, grace_ms=300)
     assert (result.end, result.out) == ("timeout", "deaf\n")
-    assert 0.55 < result.elapsed_s < 2.5
+    assert 1.25 < result.elapsed_s < SOON_S
 
 
 def test_second_stage_ends_a_long_call_in_c(run: Run) -> None:
     result = run("10 ** 10 ** 9", timeout_ms=200, grace_ms=200)
-    assert result.end == "timeout" and result.elapsed_s < 2.5
+    assert result.end == "timeout" and result.elapsed_s < SOON_S
 
 
 def test_deadline_takes_the_children_along(make: MakeBox) -> None:
     box = make()
     result = box.run("import os\nos.system('sleep 100')", timeout_ms=300, grace_ms=200)
-    assert result.end == "timeout" and result.elapsed_s < 2.5
+    assert result.end == "timeout" and result.elapsed_s < SOON_S
 
 
 def test_no_time_at_all_is_a_timeout(run: Run) -> None:
-    result = run("print(1)\nimport time\ntime.sleep(5)", timeout_ms=0, grace_ms=500)
-    assert result.end == "timeout" and result.elapsed_s < 2.0
+    result = run("print(1)\nimport time\ntime.sleep(99)", timeout_ms=0, grace_ms=500)
+    assert result.end == "timeout" and result.elapsed_s < SOON_S
 
 
 def test_files_written_before_a_timeout_come_back(run: Run) -> None:
-    code = "open('a', 'w').write('x')\nimport time\ntime.sleep(60)"
-    result = run(code, timeout_ms=300, flags=frames.GATHER)
+    code = "open('a', 'w').write('x')\nprint('x')\nimport time\ntime.sleep(99)"
+    result = timed_out(run, code, flags=frames.GATHER)
     assert (result.end, result.files) == ("timeout", {"a": b"x"})
 
 
@@ -123,8 +134,8 @@ def test_late_end_report_does_not_count(run: Run) -> None:
         "import signal, sys, time\nsignal.signal(signal.SIGXCPU, lambda *a: sys.exit(0))\n"
         "time.sleep(60)"
     )
-    result = run(code, timeout_ms=300, grace_ms=5000)
-    assert result.end == "timeout" and result.elapsed_s < 2.0
+    result = run(code, timeout_ms=1000, grace_ms=90_000)
+    assert result.end == "timeout" and result.elapsed_s < SOON_S
 
 
 def test_cancel_ends_at_once(make: MakeBox) -> None:
@@ -165,12 +176,12 @@ print('parent is done')
 def test_daemon_is_not_waited_for(run: Run) -> None:
     result = run(DAEMON, flags=frames.GATHER)
     assert (result.end, result.exit_code, result.out) == ("normal", 0, "parent is done\n")
-    assert result.elapsed_s < 3.0 and "beat" in result.files
+    assert result.elapsed_s < SOON_S and "beat" in result.files
 
 
 def test_daemon_that_holds_the_output_is_not_waited_for(run: Run) -> None:
     result = run("import subprocess\nsubprocess.Popen(['sleep', '100'])\nprint('x')")
-    assert (result.out, result.exit_code) == ("x\n", 0) and result.elapsed_s < 3.0
+    assert (result.out, result.exit_code) == ("x\n", 0) and result.elapsed_s < SOON_S
 
 
 def test_zombies_do_not_matter(run: Run) -> None:
@@ -186,7 +197,7 @@ for _ in range(200):
         if os.fork() == 0: os._exit(0)
         os._exit(0)
     os.wait()
-deadline = time.monotonic() + 10
+deadline = time.monotonic() + 60
 while time.monotonic() < deadline:
     states = []
     for name in os.listdir('/proc'):

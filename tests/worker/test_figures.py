@@ -16,7 +16,7 @@ def plotting(request: pytest.FixtureRequest, science: MakeBox):  # type: ignore[
     def run(code: str, figures: bool = True) -> frames.Result:
         box = science(warm=request.param)
         meta = {"figures": figures}
-        return box.run(code, meta=meta, flags=frames.GATHER, timeout_ms=30_000)
+        return box.run(code, meta=meta, flags=frames.GATHER)
 
     return run
 
@@ -64,14 +64,14 @@ def test_closed_figures_are_not_saved(plotting) -> None:  # type: ignore[no-unty
 
 def test_files_of_the_program_are_not_overwritten(science: MakeBox) -> None:
     code = "open('figure_1.png', 'w').write('mine')\nimport matplotlib.pyplot as plt\nplt.plot([1])"
-    result = science().run(code, meta=FIGURES, flags=frames.GATHER, timeout_ms=30_000)
+    result = science().run(code, meta=FIGURES, flags=frames.GATHER)
     assert list(result.files) == ["figure_1.png", "figure_2.png"]
     assert result.files["figure_1.png"] == b"mine"
 
 
 def test_figures_of_a_failed_program_are_saved(science: MakeBox) -> None:
     code = "import matplotlib.pyplot as plt\nplt.plot([1])\n1 / 0"
-    result = science().run(code, meta=FIGURES, flags=frames.GATHER, timeout_ms=30_000)
+    result = science().run(code, meta=FIGURES, flags=frames.GATHER)
     assert list(result.files) == ["figure_1.png"] and result.exit_code == 1
     assert result.err.count("\n") == 5, result.err
 
@@ -84,14 +84,14 @@ import matplotlib.pyplot as plt
 plt.figure()
 sns.lineplot(x=[1, 2], y=[3, 4])
 """
-    result = science(warm="pandas").run(code, meta=FIGURES, flags=frames.GATHER, timeout_ms=30_000)
+    result = science(warm="pandas").run(code, meta=FIGURES, flags=frames.GATHER)
     check(result, ["figure_1.png", "figure_2.png"])
 
 
 def test_figure_that_cannot_be_saved_does_not_change_the_ending(science: MakeBox) -> None:
     code = "import matplotlib.pyplot as plt\nplt.plot([1])\nplt.savefig = None\n"
     code += "plt.figure = None"
-    result = science().run(code, meta=FIGURES, flags=frames.GATHER, timeout_ms=30_000)
+    result = science().run(code, meta=FIGURES, flags=frames.GATHER)
     assert (result.files, result.exit_code) == ({}, 0)
     assert result.err.startswith("open figures were not saved: ")
 
@@ -103,7 +103,7 @@ import matplotlib.pyplot as plt
 print([type(f).__name__ for f in sys.meta_path if 'oneshot' in type(f).__module__])
 print(plt.show.__module__, plt.show.__name__, 'exec_module' in vars(plt.__spec__.loader))
 """
-    result = science().run(code, meta=FIGURES, timeout_ms=30_000)
+    result = science().run(code, meta=FIGURES)
     assert result.out == "[]\nmatplotlib.pyplot show False\n"
 
 
@@ -113,4 +113,4 @@ def test_table_of_fonts_is_ready(science: MakeBox) -> None:
 import os, matplotlib.font_manager
 print([os.path.islink('/tmp/.mpl/' + n) for n in os.listdir('/tmp/.mpl') if n.endswith('.json')])
 """
-    assert science().run(code, timeout_ms=30_000).out == "[True]\n"
+    assert science().run(code).out == "[True]\n"

@@ -71,7 +71,7 @@ burn(); os.wait()
 
 
 def test_fork_bomb_is_the_process_limit(make: MakeBox) -> None:
-    result = make(pids=24).run("import os\nwhile True: os.fork()", timeout_ms=8000)
+    result = make(pids=24).run("import os\nwhile True: os.fork()")
     assert (result.end, result.exit_code) == ("pids", 1)
     assert "BlockingIOError" in result.err
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+import engine
 import frames
 from box import StreamEnded
 from conftest import MakeBox
@@ -27,7 +28,7 @@ for n in range(20):
     os.read(3, 8)
 """)
     told: list[tuple[int, bytes]] = []
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + engine.DEADLINE_S
     while len(told) < 40:
         kind, _, _, data = box.next(deadline)
         if kind in (frames.STDOUT, frames.STDERR):
@@ -41,7 +42,7 @@ for n in range(20):
 def test_output_is_live(make: MakeBox) -> None:
     box = make()
     box.start("print('first')\nimport time\ntime.sleep(60)")
-    box.wait_for(frames.STDOUT, b"first", within=5.0)
+    box.wait_for(frames.STDOUT, b"first")
 
 
 def test_all_output_stands_before_ended(run: Run) -> None:
@@ -99,7 +100,7 @@ def test_flood_ends_at_the_hard_cap(run: Run) -> None:
     code = "import os\nblock = b'x' * 65536\nwhile True: os.write(1, block)"
     result = run(code, output_soft=100_000, output_hard=20_000_000)
     assert (result.end, len(result.stdout), result.is_stdout_cut) == ("output", 100_000, True)
-    assert result.elapsed_s < 5.0
+    assert result.elapsed_s < 60.0
 
 
 def test_tiny_writes_are_counted(run: Run) -> None:
@@ -152,7 +153,7 @@ def test_deadline_holds_although_nobody_reads(make: MakeBox) -> None:
     # The engine, its pipes and the warden's queue fill up; then only the deadline can end it.
     box.wait_alone()
     result = box.wait()
-    assert result.end == "timeout" and result.wall_us < 5_000_000
+    assert result.end == "timeout" and result.wall_us < 45_000_000
 
 
 def test_cancel_is_obeyed_although_nobody_reads(make: MakeBox) -> None:
@@ -188,8 +189,6 @@ def test_nothing_follows_the_result(make: MakeBox) -> None:
 
 
 def test_stream_ends_when_the_container_is_killed(make: MakeBox) -> None:
-    import engine
-
     box = make()
     box.start("import time\ntime.sleep(60)")
     box.wait_for(frames.STARTED)

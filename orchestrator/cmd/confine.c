@@ -68,7 +68,7 @@ static int filter(struct err *err)
     }
     if (rc == 0)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), 1,
-                              SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+                              SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0));
     if (rc == 0)
         rc = seccomp_load(ctx);
     seccomp_release(ctx);

@@ -11,7 +11,7 @@ import pytest
 from observe import EngineProxy, alone, pool
 from service import wait_for
 
-RUNS = 6
+RUNS = 5
 TRIES = 60
 POOL = 3
 PATIENCE_S = 120

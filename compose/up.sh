@@ -48,7 +48,7 @@ find_network() {
     # The head of the index only: what is asked is whether the mirror answers.
     for name in default host; do
         if docker run --rm --network "$name" ${options[@]+"${options[@]}"} \
-            --entrypoint timeout "$ORCHESTRATOR_BASE_IMAGE" 120 apt-get update -qq \
+            --entrypoint timeout "$ORCHESTRATOR_BASE_IMAGE" 300 apt-get update -qq \
             -o APT::Update::Error-Mode=any -o Acquire::Retries=1 \
             -o Acquire::IndexTargets::deb::Packages::DefaultEnabled=false \
             -o Acquire::IndexTargets::deb::Translations::DefaultEnabled=false >&2; then

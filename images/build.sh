@@ -107,7 +107,8 @@ for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY \
     [ -z "${!name:-}" ] || pass_on+=("$name")
 done
 
-# Whether pip reaches its index from a container on this network.
+# Whether pip reaches its index from a container on this network. Where it does not pip gives up by
+# itself; the limit is only for what hangs.
 reaches_index() {
     local options=(--rm --network "$1" --entrypoint timeout) name
     if [ -f "$work/context/build/ca-bundle.pem" ]; then
@@ -116,7 +117,7 @@ reaches_index() {
     for name in ${pass_on[@]+"${pass_on[@]}"}; do
         options+=(-e "$name")
     done
-    docker run "${options[@]}" "$base" 120 python3 -m pip --disable-pip-version-check download \
+    docker run "${options[@]}" "$base" 300 python3 -m pip --disable-pip-version-check download \
         --retries 1 --timeout 10 --no-deps --dest /tmp cycler
 }
 

@@ -104,8 +104,8 @@ MEMORY = [
         "for score in ('-1000', '-1', '0'):\n"
         "    try:\n        open('/proc/self/oom_score_adj', 'w').write(score)\n"
         "        print(open('/proc/self/oom_score_adj').read().strip())\n"
-        "    except OSError: print('refused')\n" + EAT,
-        "oom", has="refused\n",
+        "    except OSError: print('no')\n" + EAT,
+        "oom", out="1000\n1000\n0\n",
     ),
     Row(
         "sysv_shm_fill",
@@ -150,9 +150,10 @@ PROCESSES = [
     ),
     Row(
         "orphan_flood",
-        "import os\nfor _ in range(200):\n    pid = os.fork()\n    if pid == 0:\n"
-        "        if os.fork() == 0: os._exit(0)\n        os._exit(0)\n    os.waitpid(pid, 0)\n"
-        "print('done')",
+        "import os, time\ndef fork():\n    while True:\n        try: return os.fork()\n"
+        "        except OSError: time.sleep(0.01)\n"
+        "for _ in range(80):\n    pid = fork()\n    if pid == 0:\n"
+        "        fork()\n        os._exit(0)\n    os.waitpid(pid, 0)\nprint('done')",
         out="done\n",
     ),
     Row(
@@ -268,7 +269,7 @@ DISK = [
         "    if os.access(top, os.W_OK): found.append(top)\n"
         "    dirs[:] = [] if os.access(top, os.W_OK) and top != '/' else dirs\n"
         "print(*sorted(found))",
-        out="/dev/mqueue /dev/shm /tmp /work\n",
+        out="/dev/mqueue /dev/shm /tmp /work\n", more={"policy": "executor"},
     ),
     Row(
         "mqueue_fill",

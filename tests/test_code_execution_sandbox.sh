@@ -125,7 +125,7 @@ print("written")' completed 'written'
     execute 'persistence: read' 'import numpy as np, os
 print(open("persistence_test.txt").read(), np.load("persistence_test.npy").sum())
 os.remove("persistence_test.txt"); os.remove("persistence_test.npy")' completed 'still here 10'
-    timeout=1 execute 'time-out' 'print("so far", flush=True)
+    timeout=5 execute 'time-out' 'print("so far", flush=True)
 import time; time.sleep(60)' timeout 'so far' 'Timed out'
 fi
 

@@ -325,6 +325,8 @@ static void collect_late(struct run *run)
         return;
     run->is_overdue = false;
     run->is_told = true;
+    run->hard_ms = clock_ms() + RUN_COLLECT_MS;
+    link_extend(core_link(run->core), &run->lease, RUN_COLLECT_MS);
     (void)run_wait(run);
     run_result_timeout(run);
 }

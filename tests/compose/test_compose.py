@@ -108,7 +108,7 @@ def test_other_containers_call_it_by_name(up: Place) -> None:
 
 def test_the_suite_of_the_sandbox_passes(up: Place) -> None:
     p = call("tests/test_code_execution_sandbox.sh", "-u",
-             f"http://127.0.0.1:{up.aiq}/execute", "-t", "60", env=up.env)
+             f"http://127.0.0.1:{up.aiq}/execute", "-t", "300", env=up.env)
     assert p.stdout.endswith("22 passed, 0 failed\n"), p.stdout
 
 
@@ -137,7 +137,8 @@ def test_a_local_sandbox_has_the_name_and_the_directory_that_are_told(up: Place)
     output.mkdir()
     if os.geteuid() == 0:
         os.chown(output, OWNER, OWNER)
-    p = call("compose/start_local_sandbox.sh", name, str(output), env=up.env, cwd=up.home)
+    p = call(str(TOP / "compose/start_local_sandbox.sh"), name, str(output), env=up.env,
+             cwd=up.home)
     assert f"Sandbox '{name}', work directory {output}" in p.stdout
     ask(up.aiq, "/execute", {"generated_code": "open('here.txt', 'w').write('x')", "timeout": 30})
     assert (output / "here.txt").read_text() == "x"

@@ -22,6 +22,7 @@ enum {
 /* One question under way; lives on its asker's stack. */
 struct pending {
     uint64_t seq;
+    uint32_t asked; /* enum handover_type */
     int event_fd;
     bool is_done, is_lost;
     struct handover answer;
@@ -71,11 +72,26 @@ static void add_pool(struct pending *p, const struct handover_pool *pool)
     p->pools[p->pools_n++] = *pool;
 }
 
-/* Under the lock. An answer that nobody waits for any more gives its container back. */
+static bool answers(uint32_t asked, uint32_t type)
+{
+    if (asked == HANDOVER_TAKE)
+        return type == HANDOVER_TAKEN || type == HANDOVER_REFUSED;
+    if (asked == HANDOVER_FATE)
+        return type == HANDOVER_FATE_IS;
+    return type == HANDOVER_POOL || type == HANDOVER_COUNTS;
+}
+
+/* Under the lock. An answer that nobody waits for (any more) gives its container back. */
 static void deliver(struct link *l, const struct handover *m, int fd)
 {
     struct pending *p = find(l, m->seq);
 
+    if (p && !answers(p->asked, m->type))
+        p = NULL;
+    if (fd >= 0 && m->type != HANDOVER_TAKEN) {
+        (void)close(fd);
+        fd = -1;
+    }
     if (p && m->type == HANDOVER_POOL) {
         add_pool(p, &m->u.pool);
         return;
@@ -234,6 +250,7 @@ static int ask(struct link *l, struct handover *m, struct pending *p, unsigned *
     if (p->event_fd < 0)
         return err_sys(err, "eventfd");
     (void)pthread_mutex_lock(&l->lock);
+    p->asked = m->type;
     p->seq = m->seq = ++l->next_seq;
     sent = l->fd >= 0 && io_send_msg(l->fd, m, sizeof(*m), -1) == 0;
     if (sent)
@@ -273,7 +290,8 @@ static int await(struct link *l, struct pending *p, const struct link_wait *wait
     do
         n = poll(f, 3, clock_left_ms(deadline_ms));
     while (n < 0 && errno == EINTR);
-    if (!f[0].revents && withdraw(l, p)) {
+    /* Also what an answer wrote is read behind the lock, not behind the event alone. */
+    if (withdraw(l, p)) {
         (void)close(p->event_fd);
         if (f[1].revents || f[2].revents)
             return err_set(err, ERR_CANCELLED, "the client is gone");

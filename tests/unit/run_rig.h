@@ -42,11 +42,12 @@ struct rig {
 
     /* what the container does */
     struct buf says;
-    bool says_at_once;                /* without waiting for GO */
-    bool says_after_input;            /* it waits for the last of standard input, too */
-    bool ends;                        /* its stream ends behind that */
-    const struct buf *floods;         /* behind that, over and over, for as long as it is taken */
-    const struct buf *says_at_cancel; /* when CANCEL comes */
+    bool says_at_once;         /* without waiting for GO */
+    bool says_after_input;     /* it waits for the last of standard input, too */
+    bool ends;                 /* its stream ends behind that */
+    const struct buf *floods;  /* behind that, over and over, for as long as it is taken */
+    uint8_t at_type;           /* a frame of this type … */
+    const struct buf *says_at; /* … is answered by this */
 
     /* what was seen */
     struct buf heard; /* by the container */
@@ -233,9 +234,9 @@ static void rig_listen(struct rig *r)
         }
         if (f[0] == FRAME_STDIN && !(f[1] & FRAME_MORE) && r->says_after_input)
             rig_say(r);
-        if (f[0] == FRAME_CANCEL && r->says_at_cancel)
-            (void)!io_write_all(r->stream, buf_get(r->says_at_cancel), r->says_at_cancel->len,
-                                clock_ms() + 1000, NULL);
+        if (r->says_at && f[0] == r->at_type)
+            (void)!io_write_all(r->stream, buf_get(r->says_at), r->says_at->len, clock_ms() + 1000,
+                                NULL);
     }
 }
 

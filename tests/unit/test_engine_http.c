@@ -19,7 +19,7 @@
 #include "fake_engine.c"
 
 /* SPARE_MS is for machines that are busy with other things. */
-enum { SHORT_MS = 100, LONG_MS = 4000, SPARE_MS = 2000, MIB = 1024 * 1024 };
+enum { SHORT_MS = 100, LONG_MS = 20000, SPARE_MS = 20000, MIB = 1024 * 1024 };
 
 #define OK_JSON "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 

@@ -491,11 +491,15 @@ END_TEST
 
 START_TEST(a_host_call_without_the_right_is_answered)
 {
-    CLEANUP(buf_done) struct buf answer = {0};
+    CLEANUP(buf_done) struct buf answer = {0}, last = {0};
     struct run *run;
 
     rig_frame_id(&rig.says, FRAME_CALL, 5, "{}", 2);
-    say_end((struct outcome_report){.end = END_NORMAL});
+    buf_init(&last, 4096);
+    rig_frame(&last, FRAME_ENDED, "");
+    rig_report(&last, &(struct outcome_report){.end = END_NORMAL});
+    rig.at_type = FRAME_REPLY;
+    rig.says_at = &last;
     run = finish();
     ck_assert_int_eq(run_result(run)->outcome, OUTCOME_OK);
     run_free(run);
@@ -745,8 +749,9 @@ START_TEST(a_cancelled_run_may_still_tell_its_end)
     rig_frame(&last, FRAME_ENDED, "");
     rig_report(&last, &(struct outcome_report){.end = END_CANCELLED, .term_signal = 9});
     rig_frame(&rig.says, FRAME_STARTED, "");
+    rig.at_type = FRAME_CANCEL;
     if (_i == 0)
-        rig.says_at_cancel = &last;
+        rig.says_at = &last;
     rig_start(&rig);
     run = run_new(rig.core, &rig.request);
     while (ev.kind != RUN_STARTED)

@@ -90,10 +90,38 @@ def check_imports_are_ordinary():
             sys.modules.pop(name, None)
 
 
+def check_canvas():
+    """What is drawn later is drawn all the same: pixels are those of a canvas that drew at once."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    figure, axes = plt.subplots()
+    canvas, drawn = figure.canvas, []
+    original = type(canvas).draw
+    type(canvas).draw = lambda self: (drawn.append(1), original(self))[1]
+    try:
+        axes.plot([1, 4, 9])
+        figure.savefig("/tmp/first.png")
+        plt.savefig("/tmp/again.png")
+        count = len(drawn)
+        axes.plot([9, 4, 1])
+        plt.draw()
+        assert len(drawn) == count, "the canvas draws at once: is patch_packages.py at work?"
+        late = np.asarray(canvas.buffer_rgba()).copy()
+        assert len(drawn) == count + 1
+        canvas.draw()
+        assert (late == np.asarray(canvas.buffer_rgba())).all() and late.min() == 0
+        plt.draw()
+        assert bytes(canvas.get_renderer().buffer_rgba()) == bytes(late)
+    finally:
+        type(canvas).draw = original
+        plt.close(figure)
+
+
 def check_packages():
     import pandas as pd
 
-    assert "pyarrow" not in sys.modules, "pandas loads pyarrow at once: is patch_pandas.py at work?"
+    assert "pyarrow" not in sys.modules, "pandas loads pyarrow: is patch_packages.py at work?"
     for module, distribution in PACKAGES.items():
         importlib.import_module(module)
         print(f"{distribution:15} {importlib.metadata.version(distribution)}")
@@ -139,6 +167,7 @@ def main():
         for path in glob.glob("/oneshot/mpl/*"):
             shutil.copy2(path, "/tmp/.mpl")
         check_packages()
+        check_canvas()
         check_plots()
     print("ok")
 

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-META = b'{"filename":"<rehearsal>","value":"none","extract":false,"argv":[],"env":{}}'
+META = b'{"filename":"<rehearsal>","value":"none","extract":true,"argv":[],"env":{}}'
 CODE = b"print(end='')"
 
 

@@ -139,22 +139,27 @@ static int overview(const struct bench_plan *base)
     return rc ? 1 : 0;
 }
 
-static int read_numbers(struct bench_plan *plan, const char *parallel, const char *count,
-                        const char *seconds)
+struct numbers {
+    const char *parallel, *count, *seconds, *settle;
+};
+
+static int read_numbers(struct bench_plan *plan, const struct numbers *n)
 {
     int64_t v;
 
-    if (parallel) {
-        if (!str_to_i64(parallel, 1, 64, &v))
+    if (n->parallel) {
+        if (!str_to_i64(n->parallel, 1, 64, &v))
             return -1;
         plan->parallel = (unsigned)v;
     }
-    if (count) {
-        if (!str_to_i64(count, 1, 1000000, &v))
+    if (n->count) {
+        if (!str_to_i64(n->count, 1, 1000000, &v))
             return -1;
         plan->count = (size_t)v;
     }
-    return seconds && !str_to_real(seconds, &plan->seconds) ? -1 : 0;
+    if (n->settle && !str_to_real(n->settle, &plan->settle_s))
+        return -1;
+    return n->seconds && !str_to_real(n->seconds, &plan->seconds) ? -1 : 0;
 }
 
 int cmd_bench(int argc, char **argv)
@@ -165,16 +170,18 @@ int cmd_bench(int argc, char **argv)
                               .policy = "default",
                               .code = "print(1)",
                               .parallel = 4,
-                              .seconds = 10};
-    const char *parallel = NULL, *count = NULL, *seconds = NULL;
+                              .seconds = 10,
+                              .settle_s = 0.15};
+    struct numbers numbers = {0};
     const struct arg table[] = {
         ARG_VALUE("--url", NULL, "URL", &plan.url, "where runs are posted to"),
         ARG_VALUE("--pools", NULL, "URL", &plan.pools_url, "where the pools are looked at"),
         ARG_VALUE("--policy", "-p", "NAME", &plan.policy, "(default)"),
         ARG_VALUE("--code", NULL, "TEXT", &plan.code, "the program (print(1))"),
-        ARG_VALUE("--parallel", NULL, "N", &parallel, "at once (4)"),
-        ARG_VALUE("--count", "-n", "N", &count, "runs in all, or bursts"),
-        ARG_VALUE("--seconds", NULL, "S", &seconds, "without --count (10)"),
+        ARG_VALUE("--parallel", NULL, "N", &numbers.parallel, "at once (4)"),
+        ARG_VALUE("--count", "-n", "N", &numbers.count, "runs in all, or bursts"),
+        ARG_VALUE("--seconds", NULL, "S", &numbers.seconds, "without --count (10)"),
+        ARG_VALUE("--settle", NULL, "S", &numbers.settle, "how long it must be full (0.15)"),
         ARG_FLAG("--paced", NULL, &plan.is_paced, "only with a full and quiet pool"),
         ARG_FLAG("--burst", NULL, &plan.is_burst, "all at once, --count times"),
         ARG_VALUE("--config", "-c", "FILE", &plan.config, "settings (bare)"),
@@ -183,7 +190,7 @@ int cmd_bench(int argc, char **argv)
 
     if (n == -2)
         return 0;
-    if (n < 0 || n > 1 || read_numbers(&plan, parallel, count, seconds) < 0) {
+    if (n < 0 || n > 1 || read_numbers(&plan, &numbers) < 0) {
         (void)fprintf(stderr, "usage: oneshot %s\n", usage);
         return EXIT_USAGE;
     }

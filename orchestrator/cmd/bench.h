@@ -31,6 +31,8 @@ struct bench_plan {
     unsigned parallel;
     size_t count; /* runs in all; 0: as many as fit in `seconds` */
     double seconds;
+    double
+        settle_s; /* a pool is quiet once it has been full for so long: imports go on after READY */
     bool is_paced; /* wait until the pool is full and quiet before each run, or each burst */
     bool is_burst; /* all threads start together, `count` times */
 };

@@ -15,7 +15,6 @@ enum {
     REPLY_MAX = 128 * 1024 * 1024,
     QUIET_LIMIT_MS = 60000,
     QUIET_STEP_MS = 10,
-    QUIET_AGAIN_MS = 150, /* a pool is quiet when it was full twice, this far apart */
 };
 
 struct http_bench {
@@ -146,7 +145,7 @@ static int64_t wait_quiet(const struct bench_plan *p)
             since = 0;
         else if (!since)
             since = clock_ms();
-        else if (clock_ms() - since >= QUIET_AGAIN_MS)
+        else if (clock_ms() - since >= (int64_t)(p->settle_s * 1000))
             break;
         (void)poll(NULL, 0, QUIET_STEP_MS);
     }

@@ -1,23 +1,26 @@
 #!/usr/bin/env bash
 # Runs every test; what `make check` and CI do. Ends with the runners' own summaries.
 #
-# usage: check.sh [STEP...]     all steps without names; `check.sh --list` names them
+# usage: check.sh            everything: two lanes side by side, each step's log in build/check/
+#        check.sh STEP...    these steps, one after the other, on the terminal
+#        check.sh --list     names the steps
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 jobs=$(nproc)
 make="${MAKE:-make} --no-print-directory -s -j$jobs"
 venv=build/venv-tests
-images_pid=
+logs=build/check
 
-steps=(setup build lint unit asan tsan valgrind fuzz images worker e2e cli docs compose)
+# What needs no container and what does: one computes, the other mostly waits.
+first=(setup build)
+code=(lint unit asan tsan valgrind fuzz)
+containers=(images worker e2e cli docs compose)
 
 step_setup() { ./setup.sh check; }
-# The images are downloaded more than computed: they are made while the units are tested.
 step_build() {
-    $make all || return
-    images/build.sh >build/check-images.log 2>&1 &
-    images_pid=$!
+    $make all
+    $make "$venv/ready"
 }
 step_lint() { $make lint; }
 step_unit() { $make unit; }
@@ -26,15 +29,7 @@ step_tsan() { $make BUILD=tsan unit; }
 step_valgrind() { $make BUILD=debug valgrind; }
 step_fuzz() { $make fuzz-replay; }
 step_images() {
-    if [ -n "$images_pid" ]; then
-        wait "$images_pid" || {
-            cat build/check-images.log
-            return 1
-        }
-        cat build/check-images.log
-    else
-        images/build.sh || return
-    fi
+    images/build.sh
     images/selftest.sh
 }
 step_worker() { python_tests tests/worker; }
@@ -48,26 +43,56 @@ python_tests() {
     "$venv/bin/python" -m pytest -q --durations=5 "$@"
 }
 
+# A step in a process of its own; what it said is shown when it is over, whole if it failed.
+run_step() {
+    local step=$1 began=$SECONDS said=ok
+    # MAKEFLAGS of the make that started this would make jobs of ours wait for its own.
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL "$0" "$step" >"$logs/$step.log" 2>&1 </dev/null ||
+        said=FAILED
+    (
+        flock 9
+        [ "$said" = ok ] || cat "$logs/$step.log"
+        echo "== $step: $said, $((SECONDS - began)) s"
+        echo "$step $said: $(tail -n 1 "$logs/$step.log")" >>"$logs/summary"
+    ) 9>"$logs/lock"
+    [ "$said" = ok ]
+}
+
+run_lane() {
+    local step rc=0
+    for step; do
+        run_step "$step" || rc=1
+    done
+    return $rc
+}
+
+everything() {
+    local rc=0 lane
+    rm -rf "$logs"
+    mkdir -p "$logs"
+    for step in "${first[@]}"; do
+        run_step "$step" || exit 1
+    done
+    run_lane "${code[@]}" &
+    lane=$!
+    run_lane "${containers[@]}" || rc=1
+    wait "$lane" || rc=1
+    echo
+    cat "$logs/summary"
+    echo "steps: $(grep -c ' ok: ' "$logs/summary") passed, $(grep -c ' FAILED: ' "$logs/summary") failed"
+    return $rc
+}
+
 case ${1:-} in
---list)
-    printf '%s\n' "${steps[@]}"
-    exit
-    ;;
+--list) printf '%s\n' "${first[@]}" "${code[@]}" "${containers[@]}" ;;
 -*)
     sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
+'') everything ;;
+*)
+    for step; do
+        "step_$step"
+    done
+    ;;
 esac
-
-failed=()
-for step in "${@:-${steps[@]}}"; do
-    echo "== $step"
-    began=$SECONDS
-    "step_$step" || failed+=("$step")
-    echo "== $step: $((SECONDS - began)) s"
-done
-if [ ${#failed[@]} -gt 0 ]; then
-    echo "check: failed: ${failed[*]}"
-    exit 1
-fi
-echo 'check: all steps passed'

@@ -8,7 +8,6 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "dialects/exec.h"
-#include "frames/handover.h"
 
 enum { PROBLEM_MAX = 16 * 1024 };
 

@@ -22,7 +22,7 @@
 
 #define RIG __attribute__((unused)) static
 
-enum { RIG_WAIT_MS = 20000 };
+enum { RIG_WAIT_MS = 120000 };
 
 RIG struct http_limits rig_limits(void)
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test; what `make check` and CI do. Ends with the runners' own summaries.
 #
-# usage: check.sh            everything: two lanes side by side, each step's log in build/check/
+# usage: check.sh            everything, each step's log in build/check/
 #        check.sh STEP...    these steps, one after the other, on the terminal
 #        check.sh --list     names the steps
 set -euo pipefail
@@ -12,10 +12,11 @@ make="${MAKE:-make} --no-print-directory -s -j$jobs"
 venv=build/venv-tests
 logs=build/check
 
-# What needs no container and what does: one computes, the other mostly waits.
+# The images are downloaded more than computed: they are made while the code is tested.
 first=(setup build)
+beside=images
 code=(lint unit asan tsan valgrind fuzz)
-containers=(images worker e2e cli docs compose)
+containers=(worker e2e cli docs compose)
 
 step_setup() { ./setup.sh check; }
 step_build() {
@@ -58,7 +59,7 @@ run_step() {
     [ "$said" = ok ]
 }
 
-run_lane() {
+run_steps() {
     local step rc=0
     for step; do
         run_step "$step" || rc=1
@@ -67,16 +68,17 @@ run_lane() {
 }
 
 everything() {
-    local rc=0 lane
+    local rc=0 images
     rm -rf "$logs"
     mkdir -p "$logs"
     for step in "${first[@]}"; do
         run_step "$step" || exit 1
     done
-    run_lane "${code[@]}" &
-    lane=$!
-    run_lane "${containers[@]}" || rc=1
-    wait "$lane" || rc=1
+    run_step $beside &
+    images=$!
+    run_steps "${code[@]}" || rc=1
+    wait "$images" || rc=1
+    run_steps "${containers[@]}" || rc=1
     echo
     cat "$logs/summary"
     echo "steps: $(grep -c ' ok: ' "$logs/summary") passed, $(grep -c ' FAILED: ' "$logs/summary") failed"
@@ -84,7 +86,7 @@ everything() {
 }
 
 case ${1:-} in
---list) printf '%s\n' "${first[@]}" "${code[@]}" "${containers[@]}" ;;
+--list) printf '%s\n' "${first[@]}" $beside "${code[@]}" "${containers[@]}" ;;
 -*)
     sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
     exit 2

@@ -763,6 +763,7 @@ START_TEST(a_cancelled_run_may_still_tell_its_end)
     if (_i == 0)
         check_text(&run_result(run)->out, "late");
     run_free(run);
+    rig_halt(&rig);
 }
 END_TEST
 

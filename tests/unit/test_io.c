@@ -147,7 +147,7 @@ static const struct way {
 START_TEST(everything_arrives_in_order)
 {
     const struct way *w = &ways[_i];
-    auto_free unsigned char *data = xmalloc(PLENTY), *got = xmalloc(PLENTY);
+    auto_free unsigned char *data = xmalloc(PLENTY), *got = xmalloc(PLENTY + 1);
     struct iovec iov[4] = {
         {data,       0           },
         {data,       7           },

@@ -116,13 +116,12 @@ $(OUT)/unit/%: tests/unit/%.c $(OUT)/liboneshot.a
 	@$(CC) $(CPPFLAGS) $(shell pkg-config --cflags check) $(CFLAGS) -Wno-pedantic -MMD -MP -MF $@.d -o $@ $< \
 		$(LDFLAGS) $(OUT)/liboneshot.a $(LDLIBS) $(shell pkg-config --libs check)
 
-# Threads and deadlines are their subject, and under valgrind, thirty times slower, the deadlines
-# pass: ASan and TSan look at these.
-TIMED := crew engine_docker engine_http engine_json engine_real http_answer http_server http_smoke \
-	keeper run
-VALGRIND_BIN = $(filter-out $(TIMED:%=$(OUT)/unit/test_%),$(UNIT_BIN))
-valgrind: $(VALGRIND_BIN) ## most of the same under valgrind (BUILD=debug)
-	@tests/unit/run.sh --valgrind $(VALGRIND_BIN)
+# Where bytes are taken apart. Threads and deadlines are what the other programs are about: under
+# valgrind, thirty times slower, their deadlines pass; ASan and TSan look at those.
+PARSERS := base64 buf check clock digest engine_body err frame handover history http_guard \
+	http_intake http_parts io json json_scan json_sieve log mem metrics mux policy pool
+valgrind: $(PARSERS:%=$(OUT)/unit/test_%) ## these under valgrind (BUILD=debug)
+	@tests/unit/run.sh --valgrind $^
 
 coverage: ## line coverage of the unit tests, per room
 	@MAKE="$(MAKE)" tests/unit/coverage.sh

@@ -72,7 +72,7 @@ def test_variables_and_units_are_read(place):
     assert "  default: 2m\n" in p.stdout and "  limit: 1536MiB\n" in p.stdout
     assert "cpus: 0.5\n" in p.stdout and 'description: "none costs $$5"\n' in p.stdout
     p = check("--policies", where, "one", env={"T_ONE": "90s", "D_ONE": "some"})
-    assert "  default: 90s\n" in p.stdout and "description: some costs" in p.stdout
+    assert "  default: 90s\n" in p.stdout and 'description: "some costs' in p.stdout
 
 
 FAULTS = [

@@ -70,7 +70,7 @@ def check_closed(runs):
 
 
 def check_ended(runs):
-    """Of several processes one dies first: the front may still have told that the program is lost."""
+    """Of several processes one dies first: the front may still have told what was lost."""
     for run in runs:
         error = run.exception(timeout=60)
         if error is None:

@@ -119,7 +119,7 @@ $(OUT)/unit/%: tests/unit/%.c $(OUT)/liboneshot.a
 # Where bytes are taken apart. Threads and deadlines are what the other programs are about: under
 # valgrind, thirty times slower, their deadlines pass; ASan and TSan look at those.
 PARSERS := base64 buf check clock digest engine_body err frame handover history http_guard \
-	http_intake http_parts io json json_scan json_sieve log mem metrics mux policy pool
+	http_intake http_parts json json_scan json_sieve log mem metrics mux policy pool
 valgrind: $(PARSERS:%=$(OUT)/unit/test_%) ## these under valgrind (BUILD=debug)
 	@tests/unit/run.sh --valgrind $^
 

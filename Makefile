@@ -116,11 +116,12 @@ $(OUT)/unit/%: tests/unit/%.c $(OUT)/liboneshot.a
 	@$(CC) $(CPPFLAGS) $(shell pkg-config --cflags check) $(CFLAGS) -Wno-pedantic -MMD -MP -MF $@.d -o $@ $< \
 		$(LDFLAGS) $(OUT)/liboneshot.a $(LDLIBS) $(shell pkg-config --libs check)
 
-# Where bytes are taken apart. Threads and deadlines are what the other programs are about: under
-# valgrind, thirty times slower, their deadlines pass; ASan and TSan look at those.
-PARSERS := base64 buf check clock digest engine_body err frame handover history http_guard \
+# The programs that were seen to pass. The others: some fail, some with deadlines that pass under
+# valgrind and some for causes not looked into yet, and the rest were never tried to the end. ASan and
+# TSan look at all of them.
+VALGRIND_TESTS := base64 buf check clock digest engine_body err frame handover history http_guard \
 	http_intake http_parts json json_scan json_sieve log mem metrics mux policy pool
-valgrind: $(PARSERS:%=$(OUT)/unit/test_%) ## these under valgrind (BUILD=debug)
+valgrind: $(VALGRIND_TESTS:%=$(OUT)/unit/test_%) ## these under valgrind (BUILD=debug)
 	@tests/unit/run.sh --valgrind $^
 
 coverage: ## line coverage of the unit tests, per room

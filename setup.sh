@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# Installs the Debian or Ubuntu packages that are missing; `make run` and `make check` call it.
+# Installs the Debian or Ubuntu packages that are missing; `make run`, `make demo` and `make check`
+# call it.
 #
-# usage: setup.sh run|check
+# usage: setup.sh run|demo|check
 set -euo pipefail
 
 run_packages=(gcc libc6-dev make pkg-config curl ca-certificates libmicrohttpd-dev
     libcurl4-openssl-dev libcjson-dev libyaml-dev libsqlite3-dev libssl-dev libseccomp-dev)
-check_packages=(check valgrind jq git iproute2 procps python3 python3-venv sqlite3)
+demo_packages=("${run_packages[@]}" python3 python3-venv)
+check_packages=(check valgrind jq git iproute2 openssl procps python3 python3-venv
+    sqlite3)
 
 case ${1:-} in
 run) packages=("${run_packages[@]}") ;;
+demo) packages=("${demo_packages[@]}") ;;
 check) packages=("${run_packages[@]}" "${check_packages[@]}") ;;
 *)
     sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2

@@ -3,7 +3,7 @@
 #
 # usage: service.sh start|stop
 #   Settings: oneshot.yaml beside the Makefile or the variables that oneshot.yaml.example names,
-#   such as ONESHOT_STATE_DIR, SANDBOX_PORT, TELEMETRY_PORT, ONESHOT_PORT.
+#   such as ONESHOT_STATE_DIR, SANDBOX_PORT, TELEMETRY_PORT, EXECUTOR_PORT, ONESHOT_PORT.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -28,6 +28,10 @@ log=$state/oneshot.log
 native=$(url native)
 aiq=$(url aiq)
 telemetry=$(url telemetry)
+generator=$(url generator)
+generator=${generator:+$generator/api/generate-code}
+executor=$(url executor)
+executor=${executor:+$executor/execute}
 
 # The monitor that the file names, if it is one of ours and still alive.
 running() {
@@ -95,6 +99,8 @@ Running, and one program was run: $reply
 
   aiq         $aiq/execute
   telemetry   ${telemetry:-(no listener)}
+  generator   ${generator:-(no listener)}
+  executor    ${executor:-(no listener)}
   native      $native/v1/runs    $native/health    $native/metrics
 
   log         $log

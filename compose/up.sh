@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts or stops the service through compose: what `make up` and `make down` do. The run images
-# are built if they are missing; the orchestrator is built from source inside its image.
+# Starts or stops the two services through compose: what `make up` and `make down` do. The run
+# images are built if they are missing; the orchestrator is built from source inside its image.
 #
 # usage: up.sh up|down
 #   Variables of the shell, or of compose/.env: see compose/.env.example.
@@ -60,43 +60,83 @@ find_network() {
     echo default
 }
 
-# url PORT_IN_CONTAINER
+# url SERVICE PORT_IN_CONTAINER
 url() {
     local at
-    at=$(compose port sandbox "$1")
+    at=$(compose port "$1" "$2")
     echo "http://${at/0.0.0.0/127.0.0.1}"
 }
 
+# The guide of the model: the one beside the Makefile if there is one, else the example. One that is
+# there is left alone.
+put_guide() {
+    local dir from=$root/prompt-guide.txt
+    dir=$(setting PROMPT_GUIDE_DIR ./guide)
+    [ -f "$from" ] || from=$root/prompt-guide.txt.example
+    (
+        cd "$here"
+        mkdir -p "$dir"
+        [ -f "$dir/prompt-guide.txt" ] || cp "$from" "$dir/prompt-guide.txt"
+        # The service is another user.
+        chmod a+r "$dir/prompt-guide.txt"
+    )
+}
+
+# Networks of the data sources, beside datalink: a compose file cannot take a list from a variable.
+join_networks() {
+    local name id networks
+    networks=$(setting EXTRA_NETWORKS '')
+    id=$(compose ps -q sandbox)
+    for name in ${networks//,/ }; do
+        docker inspect --format '{{range $n, $_ := .NetworkSettings.Networks}}{{println $n}}{{end}}' \
+            "$id" | grep -qxF -- "$name" || docker network connect "$name" "$id"
+    done
+}
+
+# wait_for SERVICE URL
+wait_for() {
+    local end=$((SECONDS + 120))
+    until curl -sf "$2" >/dev/null; do
+        if [ "$SECONDS" -ge "$end" ]; then
+            echo "up: $1 did not become ready; its log:" >&2
+            compose logs --tail 20 "$1" >&2
+            return 1
+        fi
+        sleep 0.5
+    done
+}
+
 up() {
-    local output end native
+    local output native generator
     ORCHESTRATOR_BASE_IMAGE=$(setting ORCHESTRATOR_BASE_IMAGE '')
     : "${ORCHESTRATOR_BASE_IMAGE:=$("$root/images/base/find-debian.sh")}"
     BUILD_NETWORK=$(setting BUILD_NETWORK '')
     : "${BUILD_NETWORK:=$(find_network)}"
     export ORCHESTRATOR_BASE_IMAGE BUILD_NETWORK
-    # Made here, else the engine makes it and root owns what is written there.
+    # Made here, else the engine makes them and root owns what is written there.
     output=$(setting OUTPUT_DATA_PATH ../output)
-    (cd "$here" && mkdir -p "$output")
+    (cd "$here" && mkdir -p "$output" "$(setting TOOLS_DIR ./tools)")
+    put_guide
 
-    compose up --detach --build sandbox
-    native=$(url 8000)
-    end=$((SECONDS + 120))
-    until curl -sf "$native/ready" >/dev/null; do
-        if [ "$SECONDS" -ge "$end" ]; then
-            echo 'up: the service did not become ready; its log:' >&2
-            compose logs --tail 20 sandbox >&2
-            return 1
-        fi
-        sleep 0.5
-    done
+    compose up --detach --build sandbox code-generator
+    join_networks
+    native=$(url sandbox 8000)
+    generator=$(url code-generator 3030)
+    wait_for sandbox "$native/ready"
+    wait_for code-generator "$generator/api/health"
     cat <<TEXT
 Running.
-  aiq         $(url 6000)/execute
-  telemetry   $(url 8080)/
+  aiq         $(url sandbox 6000)/execute
+  telemetry   $(url sandbox 8080)/
+  generator   $generator/api/generate-code
+  executor    $(url sandbox 8030)/execute
   native      $native/v1/runs
   log         docker logs -f $(setting SANDBOX_CONTAINER local-sandbox)
+              docker logs -f $(setting GENERATOR_CONTAINER code-generator)
   stop        make down
 TEXT
+    [ -n "$(setting COHERE_API_KEY '')" ] ||
+        echo 'COHERE_API_KEY is not set (compose/.env): the generator answers 503 until it is.'
 }
 
 case ${1:-} in

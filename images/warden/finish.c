@@ -1,6 +1,7 @@
 #include "warden.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,6 +9,8 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { RELAY_LAST_US = 300000 }; /* for what a run sent whose time is up */
 
 int64_t warden_now_us(void)
 {
@@ -73,9 +76,15 @@ static bool is_alone(const struct warden *w)
     return child_is_alone(&w->child, is_counted, (size_t)tasks);
 }
 
+static bool has_relayed(const struct warden *w)
+{
+    return w->relay && relay_take_all(w->relay);
+}
+
 /*
  * Brings all processes to rest. A pandas process takes 10 ms to die and 0.1 ms to stop, and the
  * container is destroyed soon anyway: a worker that is alone and has reported is only stopped.
+ * With connections it dies: only their ends show that all of what was sent has arrived.
  * Returns whether the worker can serve another run; then it is stopped too, until the result is
  * on its way.
  */
@@ -90,7 +99,7 @@ static bool settle(struct warden *w)
     is_kept = is_kept && queue_is_empty(&w->in);
     if (is_kept && !is_alone(w) && child_kill_others(&w->child) < 0)
         is_good = is_kept = false;
-    if (is_good && child_stop(&w->child) == 0 && (is_kept || is_alone(w)))
+    if (is_good && child_stop(&w->child) == 0 && (is_kept || (is_alone(w) && !has_relayed(w))))
         return is_kept;
     child_kill_all(&w->child);
     return false;
@@ -113,6 +122,48 @@ static void drain(struct warden *w)
             break;
         (void)warden_wait_room(w);
     }
+}
+
+/* Waits for what moves the relay; until then at most. */
+static void relay_turn(struct warden *w, int64_t until)
+{
+    struct pollfd p[3 + RELAY_POLLED];
+    size_t n = relay_poll(w->relay, p + 3);
+    int64_t left = (until - warden_now_us()) / 1000;
+
+    p[0] = (struct pollfd){.fd = FRONT_IN, .events = warden_can_take(w) ? POLLIN : 0};
+    p[1] = (struct pollfd){.fd = queue_is_empty(&w->out) ? -1 : FRONT_OUT, .events = POLLOUT};
+    p[2] = (struct pollfd){.fd = w->child.signal_fd, .events = POLLIN};
+    if (left >= 0)
+        (void)poll(p, 3 + n, left < INT_MAX ? (int)left + 1 : INT_MAX);
+    if (p[2].revents) {
+        child_take_signals(&w->child);
+        child_reap(&w->child);
+    }
+    if (queue_flush(&w->out, FRONT_OUT) < 0 ||
+        ((p[0].revents | p[1].revents) & ~(POLLIN | POLLOUT)))
+        w->is_lost = true;
+    else if (p[0].revents)
+        warden_read_front(w);
+    else
+        warden_take_frames(w);
+    relay_serve(w->relay, p + 3, n);
+}
+
+/*
+ * What the program has sent goes out, as it would from any machine, while the run has time left;
+ * its ENDED tells the front that this was all.
+ */
+static void end_relay(struct warden *w, bool is_stopped)
+{
+    const struct ending *e = &w->ending;
+    int64_t last = warden_now_us() + RELAY_LAST_US;
+    int64_t until = w->soft_at_us > last ? w->soft_at_us : last;
+
+    while (!w->is_lost && !w->child.is_told && !e->is_cancelled &&
+           relay_drain(w->relay, is_stopped) && warden_now_us() < until)
+        relay_turn(w, until);
+    relay_end(w->relay);
 }
 
 static void fill_usage(const struct warden *w, const struct cgroup_look *after,
@@ -170,7 +221,12 @@ void warden_finish(struct warden *w)
     w->state = WARDEN_FINISHING;
     feed_close(&w->feed);
     is_kept = settle(w);
+    /* Nobody takes what it holds for the worker, and it must not keep the front's frames away. */
+    if (!is_kept)
+        queue_init(&w->in, w->in.buf, w->in.cap);
     drain(w);
+    if (w->relay)
+        end_relay(w, is_kept);
     if (p->is_over_output && is_kept) {
         child_kill_all(&w->child);
         is_kept = false;

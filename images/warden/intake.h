@@ -15,7 +15,7 @@
  * the worker, files are written below the work directory.
  */
 enum {
-    INTAKE_META_MAX = 1 << 20,
+    INTAKE_META_MAX = JOB_META_MAX,
     INTAKE_CODE_MAX = 10 << 20,
 };
 

@@ -11,22 +11,18 @@
 
 enum { AT_IN, AT_OUT, AT_SIGNAL, AT_STDOUT, AT_STDERR, AT_CONTROL, AT_STDIN, POLLED };
 
-/* There is no relay yet: whoever asks for a connection is told that nobody listens. */
-static bool refuse_relay(struct warden *w, const struct frame *f)
+/*
+ * True when it is one of the relay. What comes while no run goes on was on its way when the last
+ * one ended.
+ */
+static bool take_relay(struct warden *w, const struct frame *f)
 {
-    uint8_t number[4];
+    struct relay *r = w->relay;
 
-    if (f->type != FRAME_RELAY_OPEN)
-        return f->type == FRAME_RELAY_DATA || f->type == FRAME_RELAY_CLOSE ||
-               f->type == FRAME_RELAY_MORE;
-    if (queue_room(&w->out) < FRAME_HEAD + sizeof(number)) {
+    if (f->type < FRAME_RELAY_OPEN || f->type > FRAME_RELAY_MORE)
+        return false;
+    if (!r || (r->is_active && !relay_frame(r, f)))
         w->is_lost = true;
-        return true;
-    }
-    le_put32(number, ECONNREFUSED);
-    queue_frame(&w->out,
-                &(struct frame){
-                    .type = FRAME_RELAY_CLOSE, .id = f->id, .len = sizeof(number), .data = number});
     return true;
 }
 
@@ -39,6 +35,9 @@ static void begin(struct warden *w)
         return;
     }
     pump_begin(&w->pump, job);
+    w->replies_n = 0;
+    if (w->relay)
+        relay_begin(w->relay);
     cgroup_look(&w->cgroup, &w->before);
     if (!cgroup_knows(&w->before, CGROUP_CPU))
         w->cpu_at_go_us = warden_cpu_us(w);
@@ -61,8 +60,21 @@ static void begin(struct warden *w)
 /* The first input has its pipe from the start; each later one of a kept worker needs another. */
 static void renew_stdin(struct warden *w)
 {
+    w->stdin_n = 0;
     if (w->runs++ > 0)
         feed_open(&w->feed, child_new_stdin(&w->child));
+}
+
+static void take_stdin(struct warden *w, const struct frame *f)
+{
+    w->stdin_n += f->len;
+    feed_add(&w->feed, f->data, f->len, !(f->flags & FRAME_MORE));
+}
+
+static void take_reply(struct warden *w, const struct frame *f)
+{
+    w->replies_n += FRAME_HEAD + f->len;
+    queue_frame(&w->in, f);
 }
 
 static void take_in(struct warden *w, const struct frame *f)
@@ -73,7 +85,7 @@ static void take_in(struct warden *w, const struct frame *f)
         return;
     }
     if (f->type == FRAME_STDIN) {
-        feed_add(&w->feed, f->data, f->len, !(f->flags & FRAME_MORE));
+        take_stdin(w, f);
         return;
     }
     switch (intake_frame(&w->intake, f, &w->in)) {
@@ -94,7 +106,7 @@ static void take_frame(struct warden *w, const struct frame *f)
 {
     bool may_be_late = f->type == FRAME_CANCEL || f->type == FRAME_REPLY || f->type == FRAME_STDIN;
 
-    if (refuse_relay(w, f))
+    if (take_relay(w, f))
         return;
     switch (w->state) {
     case WARDEN_IDLE:
@@ -111,14 +123,17 @@ static void take_frame(struct warden *w, const struct frame *f)
         if (f->type == FRAME_CANCEL)
             w->ending.is_cancelled = true;
         else if (f->type == FRAME_REPLY)
-            queue_frame(&w->in, f);
+            take_reply(w, f);
         else if (f->type == FRAME_STDIN)
-            feed_add(&w->feed, f->data, f->len, !(f->flags & FRAME_MORE));
+            take_stdin(w, f);
         else
             w->is_lost = true;
         return;
-    case WARDEN_BOOT:
     case WARDEN_FINISHING:
+        w->ending.is_cancelled |= f->type == FRAME_CANCEL;
+        w->is_lost |= !may_be_late;
+        return;
+    case WARDEN_BOOT:
     case WARDEN_OVER:
         w->is_lost |= !may_be_late;
         return;
@@ -193,6 +208,8 @@ static int poll_timeout(const struct warden *w)
         return 0;
     if (w->has_frames && warden_can_take(w))
         return 0;
+    if (w->relay && w->state == WARDEN_RUNNING && relay_is_due(w->relay))
+        return 0;
     if (w->state != WARDEN_RUNNING)
         return -1;
     left = (w->ending.is_timeout ? w->kill_at_us : w->soft_at_us) - warden_now_us();
@@ -258,13 +275,34 @@ static void serve_front(struct warden *w, const struct pollfd p[POLLED])
         warden_take_frames(w);
 }
 
+/*
+ * What the program has read, or will not read any more, makes room for more of the same: `*taken`
+ * counts what came since the last credit, of which `q` still holds some.
+ */
+static void credit(struct warden *w, uint8_t type, uint32_t *taken, const struct queue *q,
+                   uint32_t step)
+{
+    uint32_t held = (uint32_t)(q->end - q->start);
+    uint8_t number[4];
+
+    if (*taken < held + step || queue_room(&w->out) < FRAME_HEAD + sizeof(number))
+        return;
+    le_put32(number, *taken - held);
+    queue_frame(&w->out, &(struct frame){.type = type, .len = sizeof(number), .data = number});
+    *taken = held;
+}
+
 static void flush(struct warden *w)
 {
-    if (queue_flush(&w->out, FRONT_OUT) < 0)
-        w->is_lost = true;
     if (w->child.control_fd < 0 || queue_flush(&w->in, w->child.control_fd) < 0)
         queue_init(&w->in, w->in.buf, w->in.cap);
     feed_flush(&w->feed);
+    if (w->relay && w->state == WARDEN_RUNNING)
+        credit(w, FRAME_RELAY_MORE, &w->stdin_n, &w->feed.queue, RELAY_STDIN / 8);
+    if (w->state == WARDEN_RUNNING)
+        credit(w, FRAME_TAKEN, &w->replies_n, &w->in, REPLY_TOLD);
+    if (queue_flush(&w->out, FRONT_OUT) < 0)
+        w->is_lost = true;
 }
 
 /* Before a run the worker is all there is to serve with; after it the front decides. */
@@ -278,17 +316,22 @@ static bool is_useless(const struct warden *w)
 
 int warden_loop(struct warden *w)
 {
-    struct pollfd p[POLLED];
+    struct pollfd p[POLLED + RELAY_POLLED];
 
     while (!w->is_lost && !w->child.is_told) {
+        size_t relayed =
+            w->relay && w->state == WARDEN_RUNNING ? relay_poll(w->relay, p + POLLED) : 0;
+
         set_polled(w, p);
-        (void)poll(p, POLLED, poll_timeout(w));
+        (void)poll(p, POLLED + relayed, poll_timeout(w));
         if (p[AT_SIGNAL].revents) {
             child_take_signals(&w->child);
             child_reap(&w->child);
         }
         serve_worker(w, p);
         serve_front(w, p);
+        if (w->relay && w->state == WARDEN_RUNNING)
+            relay_serve(w->relay, p + POLLED, relayed);
         if (w->state == WARDEN_RUNNING)
             check_deadline(w);
         if (w->state == WARDEN_RUNNING && is_over(w))

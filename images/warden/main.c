@@ -11,9 +11,6 @@
 #include "warden.h"
 
 enum {
-    OUT_CAP = 4 * (FRAME_HEAD + FRAME_MAX),
-    IN_CAP = 2 * (FRAME_HEAD + FRAME_MAX),
-    STDIN_CAP = 16 * (FRAME_HEAD + FRAME_MAX),
     READER_CAP = 2 * (FRAME_HEAD + FRAME_MAX),
     EXIT_USAGE = 64,
 };
@@ -21,7 +18,8 @@ enum {
 static struct warden warden;
 static struct known known;
 static struct gather gathering;
-static uint8_t out_buf[OUT_CAP], in_buf[IN_CAP], stdin_buf[STDIN_CAP];
+static struct relay relay;
+static uint8_t out_buf[WARDEN_OUT_CAP], in_buf[WARDEN_IN_CAP], stdin_buf[WARDEN_STDIN_CAP];
 static uint8_t front_buf[READER_CAP], control_buf[FRAME_HEAD + FRAME_MAX];
 
 /* -I: nothing of the environment or the work directory; -B: no bytecode is written. */
@@ -81,6 +79,17 @@ static void set_up(struct warden *w)
     cgroup_open(&w->cgroup, "/sys/fs/cgroup");
 }
 
+/* Before there is a program that could listen there itself. */
+static int set_up_relay(struct warden *w)
+{
+    relay.out = &w->out;
+    relay.pump = &w->pump;
+    if (relay_listen(&relay, getenv("ONESHOT_RELAY"), getenv("ONESHOT_PROXY")) < 0)
+        return -1;
+    w->relay = relay.listeners_n ? &relay : NULL;
+    return 0;
+}
+
 int main(void)
 {
     struct warden *w = &warden;
@@ -99,6 +108,8 @@ int main(void)
     if (quiet_stderr() < 0 || set_nonblocking(FRONT_IN) < 0 || set_nonblocking(FRONT_OUT) < 0)
         return EXIT_FAILURE;
     set_up(w);
+    if (set_up_relay(w) < 0)
+        return EXIT_FAILURE;
     o.work_dir = w->work_dir;
     o.oom_score = oom_score;
     w->feed.fd = -1;

@@ -5,15 +5,18 @@
 
 static const uint8_t stream_types[PUMP_STREAMS] = {FRAME_STDOUT, FRAME_STDERR};
 
-/* What the worker may send on behalf of the program, and how many bytes of it in one run. */
+/*
+ * What the worker may send on behalf of the program, and how many bytes of it in one run, heads
+ * included: empty frames, too, are work for the front.
+ */
 static const struct {
     uint8_t type;
     uint64_t max;
 } kinds[PUMP_KINDS] = {
-    [PUMP_VALUE] = {FRAME_VALUE, 16 << 20},
-    [PUMP_FAULT] = {FRAME_FAULT, 1 << 20 },
-    [PUMP_CALL] = {FRAME_CALL,  64 << 20},
-    [PUMP_STEP] = {FRAME_STEP,  64 << 20},
+    [PUMP_VALUE] = {FRAME_VALUE, 17 << 20         },
+    [PUMP_FAULT] = {FRAME_FAULT, 2 << 20          },
+    [PUMP_CALL] = {FRAME_CALL,  UINT64_C(2) << 30}, /* the front counts them by the policy */
+    [PUMP_STEP] = {FRAME_STEP,  64 << 20         },
 };
 
 /*
@@ -63,7 +66,7 @@ void pump_begin(struct pump *p, const struct job *job)
     for (int i = 0; i < PUMP_KINDS; i++)
         p->passed[i] = 0;
     p->job = job;
-    p->is_over_output = p->is_broken = p->has_report = false;
+    p->is_over_output = p->is_broken = p->is_checked = p->has_report = false;
     p->report = (struct end_report){0};
 }
 
@@ -111,6 +114,16 @@ bool pump_output(struct pump *p, int stream)
     return n > 0;
 }
 
+void pump_note(struct pump *p, const char *text, size_t n)
+{
+    if (queue_room(p->out) < FRAME_HEAD + n || p->seen[PUMP_ERR] + n > p->job->output_soft)
+        return;
+    queue_frame(
+        p->out,
+        &(struct frame){.type = FRAME_STDERR, .len = (uint32_t)n, .data = (const uint8_t *)text});
+    p->seen[PUMP_ERR] += n;
+}
+
 bool pump_drain(struct pump *p)
 {
     bool is_empty = true;
@@ -129,7 +142,7 @@ static void pass_on(struct pump *p, const struct frame *f)
     for (int i = 0; i < PUMP_KINDS; i++) {
         if (kinds[i].type != f->type)
             continue;
-        p->passed[i] += f->len;
+        p->passed[i] += FRAME_HEAD + f->len;
         if (p->passed[i] > kinds[i].max)
             break;
         queue_frame(p->out, f);
@@ -138,14 +151,25 @@ static void pass_on(struct pump *p, const struct frame *f)
     p->is_broken = true;
 }
 
+/* Only before its first instruction can it not be the program that says so. */
+static void take_end(struct pump *p, const struct frame *f)
+{
+    p->has_report = end_decode(&p->report, f->data, f->len);
+    p->is_broken = !p->has_report;
+    if (p->is_checked || !(p->job->flags & JOB_CHECK))
+        p->report.is_blocked = false;
+}
+
 static void take_control(struct pump *p, const struct frame *f, bool is_running)
 {
     if (f->type == FRAME_UP && !p->is_up)
         p->is_up = true;
     else if (!is_running || p->has_report || p->is_broken)
         return;
-    else if (f->type == FRAME_END && end_decode(&p->report, f->data, f->len))
-        p->has_report = true;
+    else if (f->type == FRAME_END)
+        take_end(p, f);
+    else if (f->type == FRAME_CHECKED && p->job->flags & JOB_CHECK && !p->is_checked)
+        p->is_checked = true;
     else
         pass_on(p, f);
 }

@@ -30,6 +30,7 @@ struct pump {
     bool is_over_output; /* past output_hard */
     bool is_broken;      /* the worker sent what it may not send */
     bool has_more;       /* pump_control stopped early and is to be called again */
+    bool is_checked;     /* FRAME_CHECKED came: from now on the program may say anything */
     bool has_report;     /* FRAME_END came; what follows is dropped */
     struct end_report report;
 };
@@ -45,6 +46,9 @@ bool pump_wants(const struct pump *p, int stream);
 
 /* Reads once. True when something came; at the end of the stream its descriptor is closed. */
 bool pump_output(struct pump *p, int stream);
+
+/* Words of the warden's own on standard error; dropped when they have no place or are not wanted. */
+void pump_note(struct pump *p, const char *text, size_t n);
 
 /* Reads all that the pipes held at the call, or until there is no room: then false. */
 bool pump_drain(struct pump *p);

@@ -11,6 +11,7 @@
 #include "intake.h"
 #include "pump.h"
 #include "queue.h"
+#include "relay.h"
 #include "verdict.h"
 
 /*
@@ -29,6 +30,12 @@ enum warden_state {
     WARDEN_OVER,      /* waiting for the stream to close */
 };
 
+enum {
+    WARDEN_OUT_CAP = 4 * (FRAME_HEAD + FRAME_MAX),
+    WARDEN_IN_CAP = REPLY_WINDOW + 2 * (FRAME_HEAD + FRAME_MAX), /* all replies leave room */
+    WARDEN_STDIN_CAP = 16 * (FRAME_HEAD + FRAME_MAX),
+};
+
 enum { FRONT_IN = 0, FRONT_OUT = 1 }; /* descriptors of the stream */
 
 struct warden {
@@ -45,6 +52,9 @@ struct warden {
     struct intake intake;
     struct pump pump;
     struct gather *gather;
+    struct relay *relay; /* NULL: the policy has none */
+    uint32_t stdin_n;    /* bytes of standard input taken for which the front has no credit */
+    uint32_t replies_n;  /* the same of REPLY frames */
 
     unsigned runs; /* jobs that were begun on this stream */
     struct ending ending;

@@ -7,10 +7,18 @@ import sys
 
 from . import wire
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .calls import Calls
+
 DEADLINE_SIGNAL = 24  # SIGXCPU: from the warden at the time limit, from the kernel at RLIMIT_CPU
 SIGINT = 2
 
 NO_FLUSH = 120  # CPython's exit status when standard output cannot be written
+
+
+class Refused(Exception):
+    """Validation refuses the program, and says why: nothing of it has run."""
 
 
 class Parked:
@@ -27,10 +35,17 @@ class Ending:
         self.errno = 0
         self.is_no_memory = False
         self.is_interrupted = False
+        self.is_blocked = False
 
     def failed(self, error: BaseException) -> None:
         """An exception ended it, and has been shown."""
         self.exit_code = 1
+        try:
+            self.look_at(error)
+        except BaseException:
+            pass  # its attributes may be the program's own code
+
+    def look_at(self, error: BaseException) -> None:
         self.is_interrupted = isinstance(error, KeyboardInterrupt)
         seen: set[int] = set()
         link: BaseException | None = error
@@ -45,12 +60,16 @@ class Ending:
 
 def exit_status(error: SystemExit) -> tuple[int, object]:
     """Exit status of a SystemExit, and the object that is to be printed (None: nothing)."""
-    code = error.code
-    if code is None:
-        return 0, None
-    if isinstance(code, int):
-        return (code & 0xFF if -(2**63) <= code < 2**63 else 0xFF), None
-    return 1, code
+    try:
+        code = error.code
+        if code is None:
+            return 0, None
+        if isinstance(code, int):
+            number = int.__int__(code)
+            return (number & 0xFF if -(2**63) <= number < 2**63 else 0xFF), None
+        return 1, code
+    except BaseException:
+        return 1, error  # `code` is the program's own
 
 
 def flush() -> bool:
@@ -144,7 +163,13 @@ def report_ignored(error: BaseException, where: object) -> None:
         pass
 
 
-def finish(channel: wire.Wire, ending: Ending, names: dict[str, object], is_kept: bool) -> None:
+def finish(
+    channel: wire.Wire,
+    ending: Ending,
+    names: dict[str, object],
+    is_kept: bool,
+    calls: Calls | None = None,
+) -> None:
     """
     The end of a run, without finalising the interpreter: that takes 140 ms with pandas loaded, and
     the warden stops or kills the process anyway. Whoever was forked off by the program and ran into
@@ -154,6 +179,8 @@ def finish(channel: wire.Wire, ending: Ending, names: dict[str, object], is_kept
         sys.exit(ending.exit_code)
     if is_kept:
         join_threads()
+        if calls is not None:
+            calls.close()
     else:
         shut_down()
         is_flushed = flush()
@@ -163,7 +190,9 @@ def finish(channel: wire.Wire, ending: Ending, names: dict[str, object], is_kept
         ending.exit_code = NO_FLUSH
     if ending.is_interrupted and not is_kept:
         die_of_interrupt()
-    report = wire.end_report(ending.exit_code, ending.errno, False, ending.is_no_memory)
+    report = wire.end_report(
+        ending.exit_code, ending.errno, ending.is_blocked, ending.is_no_memory
+    )
     try:
         channel.send(wire.END, report)
     except wire.Lost:

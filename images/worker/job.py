@@ -18,7 +18,12 @@ class Job:
         self.filename = str(meta.get("filename") or "<string>")
         self.args = [str(word) for word in _list(meta.get("argv"))]
         self.env = {str(name): str(value) for name, value in _dict(meta.get("env")).items()}
-        self.wants_value = meta.get("value") == "last_expression"
+        self.wants_value = meta.get("value") in ("last_expression", "branch")
+        self.takes_branch = meta.get("value") == "branch"
+        self.value_max = _number(meta.get("value_max"))
+        self.context = {str(name): value for name, value in _dict(meta.get("context")).items()}
+        self.validation = meta.get("validation")  # rules, or None: nothing is checked
+        self.tools = _dict(meta.get("tools"))
         self.wants_figures = bool(meta.get("figures"))
         self.is_extracted = bool(meta.get("extract"))
         self.may_await = bool(meta.get("await"))
@@ -33,12 +38,18 @@ def _dict(value: object) -> dict[object, object]:
     return value if isinstance(value, dict) else {}
 
 
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
 def receive(channel: wire.Wire, on_first: Callable[[], None]) -> Job:
     """Blocks until a whole job is there; calls `on_first` as soon as its first frame is."""
     meta, code = bytearray(), bytearray()
     is_first = True
     while True:
-        kind, flags, data = channel.receive()
+        kind, flags, _, data = channel.receive()
+        if kind == wire.REPLY:
+            continue  # it crossed the end of the run that asked
         if is_first:
             on_first()
             is_first = False

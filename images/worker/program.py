@@ -11,6 +11,7 @@ from . import ending, plots, tracebacks, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .calls import Calls
     from .job import Job
 
 AST_ONLY = 0x400
@@ -64,30 +65,60 @@ def parse(source: str, filename: str, flags: int) -> _ast.Module:
     return tree
 
 
-def value_kept(tree: _ast.Module) -> _ast.Module:
-    """The program with its last expression, if that is its last statement, assigned to VALUE."""
-    last = tree.body[-1] if tree.body else None
-    if isinstance(last, _ast.Expr):
-        fields = ("lineno", "col_offset", "end_lineno", "end_col_offset")
-        place = {name: getattr(last, name) for name in fields}
-        target = _ast.Name(id=VALUE, ctx=_ast.Store(), **place)
-        tree.body[-1] = _ast.Assign(targets=[target], value=last.value, **place)
-    return tree
+def keep_value(tree: _ast.Module, in_branches: bool) -> None:
+    """
+    Where the last statement is an expression it is assigned to VALUE. With `in_branches` the last
+    statement may be a block: then the last of whichever of its branches runs.
+    """
+    blocks: list[list[_ast.stmt]] = [tree.body]
+    while blocks:
+        block = blocks.pop()
+        last = block[-1] if block else None
+        if isinstance(last, _ast.Expr):
+            fields = ("lineno", "col_offset", "end_lineno", "end_col_offset")
+            place = {name: getattr(last, name) for name in fields}
+            target = _ast.Name(id=VALUE, ctx=_ast.Store(), **place)
+            block[-1] = _ast.Assign(targets=[target], value=last.value, **place)
+        elif in_branches and last is not None:
+            blocks += branches(last)
 
 
-def execute(source: str, job: Job, names: dict[str, object]) -> None:
+def branches(block: _ast.stmt) -> list[list[_ast.stmt]]:
+    if isinstance(block, (_ast.With, _ast.AsyncWith)):
+        return [block.body]
+    if isinstance(block, _ast.If):
+        return [block.body, block.orelse]
+    if isinstance(block, (_ast.Try, _ast.TryStar)):
+        return [block.orelse or block.body, *(handler.body for handler in block.handlers)]
+    if isinstance(block, _ast.Match):
+        return [case.body for case in block.cases]
+    return []
+
+
+def validated(source: str, job: Job, work_dir: str) -> _ast.Module:
+    """The program's tree, for the validator has to make one; raises Refused."""
+    from . import validate
+
+    rules = validate.Rules(job.validation, validate.modules_of(job.tools), work_dir)
+    flags = TOP_LEVEL_AWAIT if job.may_await else 0
+    return validate.check(source, job.filename, flags, rules)
+
+
+def execute(
+    source: str, job: Job, names: dict[str, object], tree: _ast.Module | None = None
+) -> None:
     flags = TOP_LEVEL_AWAIT if job.may_await else 0
     if job.wants_value:
-        tree = value_kept(parse(source, job.filename, flags))
-        code = compile(tree, job.filename, "exec", flags, dont_inherit=True)
-    else:
-        code = compile(source, job.filename, "exec", flags, dont_inherit=True)
+        tree = tree or parse(source, job.filename, flags)
+        keep_value(tree, job.takes_branch)
+    code = compile(tree or source, job.filename, "exec", flags, dont_inherit=True)
     if not code.co_flags & IS_COROUTINE:
         exec(code, names)
         return
     from . import awaiting
 
-    tree = value_kept(parse(source, job.filename, flags))
+    tree = parse(source, job.filename, flags)
+    keep_value(tree, job.takes_branch)
     awaiting.execute(code, tree, job.filename, names)
 
 
@@ -123,6 +154,7 @@ class Session:
         self.work_dir = work_dir
         self.main = MainModule("__main__")
         self.main.__dict__["__builtins__"] = builtins
+        self.calls: Calls | None = None
         self.runs = 0
         os.register_at_fork(after_in_child=self._forget_channel)
 
@@ -173,28 +205,62 @@ class Session:
         try:
             source = source_of(job)
             keep_source(job.filename, source)
-            execute(source, job, self.main.__dict__)
+            tree = self.validate(source, job)
+            self.offer(job)
+            execute(source, job, self.main.__dict__, tree)
             self.send_value(job)
+        except ending.Refused as refusal:
+            self.refuse(refusal, result)
         except SystemExit as error:
             self.leave(error, result)
         except BaseException as error:
             self.fail(error, result)
         self.main.__dict__.pop(VALUE, None)
-        if job.wants_figures:
+        # A child that the program has forked off comes by as well: the figures are the parent's.
+        if job.wants_figures and not result.is_blocked and os.getpid() == self.channel.pid:
             plots.save_all()
-        ending.finish(self.channel, result, self.main.__dict__, job.is_kept)
+        ending.finish(self.channel, result, self.main.__dict__, job.is_kept, self.calls)
+
+    def offer(self, job: Job) -> None:
+        """What the program finds besides Python: variables, tools."""
+        self.main.__dict__.update(job.context)
+        if self.calls is None and not job.tools:
+            return
+        from . import calls, tools
+
+        if self.calls is None:
+            self.calls = calls.Calls(self.channel)
+        self.calls.open()
+        tools.install(job.tools, self.calls)
+
+    def validate(self, source: str, job: Job) -> _ast.Module | None:
+        """The program's tree where it is checked; behind CHECKED a refusal is not believed."""
+        if job.validation is None:
+            return None
+        tree = validated(source, job, self.work_dir)
+        self.channel.send(wire.CHECKED)
+        return tree
+
+    def refuse(self, refusal: ending.Refused, result: ending.Ending) -> None:
+        result.exit_code, result.is_blocked = 1, True
+        self.tell(wire.FAULT, tracebacks.fault_of("SecurityError", str(refusal), ""))
 
     def send_value(self, job: Job) -> None:
         if not job.wants_value:
             return
         from . import value
 
-        self.tell(wire.VALUE, value.encode(self.main.__dict__.get(VALUE)))
+        names = self.main.__dict__
+        thing = names.get(VALUE, names.get("_") if job.takes_branch else None)
+        self.tell(wire.VALUE, value.encode(thing, job.value_max))
 
     def leave(self, error: SystemExit, result: ending.Ending) -> None:
         result.exit_code, shown = ending.exit_status(error)
-        if shown is not None:
-            tracebacks.show_text(tracebacks.text_of(shown) + "\n")
+        if shown is None:
+            return
+        text = tracebacks.text_of(shown)
+        tracebacks.show_text(text + "\n")
+        self.tell(wire.FAULT, tracebacks.fault_of(tracebacks.name_of(error), text, ""))
 
     def fail(self, error: BaseException, result: ending.Ending) -> None:
         tracebacks.strip(error, self.main.__dict__)

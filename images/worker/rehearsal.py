@@ -9,8 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-META = b'{"filename":"<rehearsal>","value":"none","extract":true,"argv":[],"env":{}}'
+META = b'{"filename":"<rehearsal>","value":"none","extract":true,"validation":{}}'
 CODE = b"print(end='')"
+TOOLS = b'{"modules":[{"name":"a","functions":[{"name":"f"}]}]}'
 
 
 def run() -> None:
@@ -18,14 +19,18 @@ def run() -> None:
     import json
     import linecache
 
-    from . import ending, job, plots, program
+    from . import calls, ending, job, plots, program, tools, value, wire
 
     example = job.Job(json.loads(META), CODE, False)
     source = program.source_of(example)
     program.keep_source(example.filename, source)
+    program.validated(source, example, "/")
     program.execute(source, example, {"__name__": "__main__"})
     del linecache.cache[example.filename]
     program.seed_random()
+    value.encode([1], 10)
+    box = tools.Toolbox(json.loads(TOOLS), calls.Calls(wire.Wire()))
+    box.function(box.find("a.f"), is_sync=True)
     plots.arm(example.wants_figures)
     ending.flush()
     ending.flush_files()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SHORT_SWITCH_S = 0.0005  # the importing thread gives way to an arriving job after so long
 RECHECK_S = 0.02
-FORK_S = 5.0
+FORK_S = 60.0  # the rest of a library takes its time on a busy machine
 FOR_EVER_S = 1e9
 
 RUNNING, HELD, DONE = range(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 
 FD = 3
@@ -15,12 +16,15 @@ META = 0x02
 CODE = 0x03
 STDIN = 0x06  # comes with a descriptor: the pipe of a later run
 GO = 0x07
+REPLY = 0x09
 VALUE = 0x45
 FAULT = 0x46
+CALL = 0x47
 UP = 0x61
 END = 0x62
+CHECKED = 0x63  # validation let the program pass; before its first instruction
 
-Frame = tuple[int, int, bytes]
+Frame = tuple[int, int, int, bytes]  # type, flags, id, payload
 
 
 class Lost(Exception):
@@ -32,6 +36,8 @@ class Wire:
         self.fd = fd
         self.pid = os.getpid()
         self.buffer = bytearray()
+        # Frames of several threads do not mix. A signal handler may send while its thread does.
+        self.sending = _thread.RLock()
         self.identity = self._identity()
         self.takes_descriptors = False
         self.descriptor: int | None = None
@@ -50,34 +56,55 @@ class Wire:
         """The descriptor still is the channel, in the process that it belongs to."""
         return os.getpid() == self.pid and self.is_same_descriptor()
 
-    def send(self, kind: int, data: bytes = b"", flags: int = 0) -> None:
-        view = memoryview(bytes((kind, flags, 0, 0)) + len(data).to_bytes(4, "little") + data)
+    def send(self, kind: int, data: bytes = b"", flags: int = 0, ident: int = 0) -> None:
+        head = bytes((kind, flags)) + ident.to_bytes(2, "little") + len(data).to_bytes(4, "little")
+        # Asked before the lock: in a child process whoever held it may not exist.
         if not self.is_ours():
             raise Lost
-        while view:
-            try:
-                view = view[os.write(self.fd, view) :]
-            except OSError:
-                raise Lost from None
+        with self.sending:
+            view = memoryview(head + data)
+            while view:
+                try:
+                    view = view[os.write(self.fd, view) :]
+                except OSError:
+                    raise Lost from None
 
-    def send_parts(self, kind: int, data: bytes) -> None:
-        for at in range(0, len(data), MAX):
-            part = data[at : at + MAX]
-            self.send(kind, part, MORE if at + len(part) < len(data) else 0)
+    def send_parts(self, kind: int, data: bytes, ident: int = 0) -> None:
+        """All of it, and nothing of other threads in between."""
+        if not self.is_ours():
+            raise Lost
+        with self.sending:
+            for at in range(0, len(data), MAX):
+                part = data[at : at + MAX]
+                self.send(kind, part, MORE if at + len(part) < len(data) else 0, ident)
 
     def receive(self) -> Frame:
         """The next frame. Blocks; raises Lost at the end of the channel."""
         while True:
-            if len(self.buffer) >= HEAD:
-                size = int.from_bytes(self.buffer[4:HEAD], "little")
-                if len(self.buffer) >= HEAD + size:
-                    frame = self.buffer[0], self.buffer[1], bytes(self.buffer[HEAD : HEAD + size])
-                    del self.buffer[: HEAD + size]
-                    return frame
-            data = self._read()
-            if not data:
-                raise Lost
-            self.buffer += data
+            frame = self.take()
+            if frame is not None:
+                return frame
+            self.fill()
+
+    def take(self) -> Frame | None:
+        """The next frame of what has been read, if there is a whole one."""
+        buffer = self.buffer
+        if len(buffer) < HEAD:
+            return None
+        end = HEAD + int.from_bytes(buffer[4:HEAD], "little")
+        if len(buffer) < end:
+            return None
+        ident = int.from_bytes(buffer[2:4], "little")
+        frame = buffer[0], buffer[1], ident, bytes(memoryview(buffer)[HEAD:end])
+        del buffer[:end]
+        return frame
+
+    def fill(self) -> None:
+        """Reads once. Blocks while nothing is there; raises Lost at the end of the channel."""
+        data = self._read()
+        if not data:
+            raise Lost
+        self.buffer += data
 
     def _read(self) -> bytes:
         try:
@@ -90,7 +117,11 @@ class Wire:
     def _read_with_descriptor(self) -> bytes:
         import _socket
 
+        # A default that the program has set would hold for this socket as well.
+        timeout = _socket.getdefaulttimeout()
+        _socket.setdefaulttimeout(None)
         channel = _socket.socket(fileno=self.fd)
+        _socket.setdefaulttimeout(timeout)
         try:
             data, extra, _, _ = channel.recvmsg(MAX + HEAD, _socket.CMSG_SPACE(4))
         finally:

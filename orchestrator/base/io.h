@@ -32,6 +32,9 @@ int io_read_file(const char *path, size_t max, char **ret_data, size_t *ret_len,
 
 int io_set_nonblocking(int fd, bool on);
 
+/* Raises the soft limit of open descriptors to `n`, or as far as it may. Never lowers it. */
+void io_want_files(uint64_t n);
+
 /* One message with up to one descriptor. `fd` -1 sends none. 0 done, -1 error (errno kept). */
 int io_send_msg(int sock, const void *data, size_t n, int fd);
 

@@ -192,3 +192,10 @@ int json_bind(const cJSON *object, const struct json_field *table, size_t n, voi
     }
     return 0;
 }
+
+const char *json_get_text(const cJSON *object, const char *key)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
+
+    return text ? text : "";
+}

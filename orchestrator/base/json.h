@@ -59,6 +59,9 @@ struct json_fault {
 int json_bind(const cJSON *object, const struct json_field *table, size_t n, void *out,
               struct json_fault *fault, struct err *err) MUST_CHECK;
 
+/* A text member, borrowed from `object`; "" where there is none. `object` may be NULL. */
+const char *json_get_text(const cJSON *object, const char *key);
+
 DEFINE_CLEANUP(cJSON *, cJSON_Delete)
 
 #endif

@@ -477,6 +477,11 @@ static int hand_over(const struct json_scan *s, struct err *err)
     return -1;
 }
 
+size_t json_scan_tokens(const struct json_scan *s)
+{
+    return s->tokens;
+}
+
 struct json_scan *json_scan_new(size_t max_tokens, const struct json_scan_sink *sink, void *ctx)
 {
     static const struct json_scan_sink nobody = {0};

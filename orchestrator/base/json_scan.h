@@ -63,6 +63,7 @@ struct json_scan_sink {
 struct json_scan;
 
 /* `sink` (may be NULL) and `ctx` are borrowed until json_scan_free. */
+size_t json_scan_tokens(const struct json_scan *s); /* values and keys so far */
 struct json_scan *json_scan_new(size_t max_tokens, const struct json_scan_sink *sink, void *ctx);
 void json_scan_free(struct json_scan *s);
 

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-enum { PIECE = 4096, NUMBER_MAX = 60 };
+enum { PIECE = 4096, NUMBER_MAX = 60, NUL_LEN = 6 };
 
 /* One step of a path: a key, or any element of an array (key NULL). */
 struct step {
@@ -29,6 +29,8 @@ struct path {
  * begin as the way to it does; `here` the same for the member whose key came last. The outermost
  * value counts as the element of an array at depth 0 that all paths lead to.
  */
+enum { TOKEN_BYTES = 80 };
+
 struct json_sieve {
     const struct json_sieve_options *o;
     struct json_scan *scan;
@@ -42,8 +44,10 @@ struct json_sieve {
     struct buf text;
     struct spool *blobs;
     size_t n_blobs;
+    size_t held; /* bytes of blobs that are in memory */
     uint64_t total;
     const char *name; /* path of the string that is diverted now */
+    size_t nul_held;  /* bytes of an escaped NUL at the end of what came; not yet scanned */
     struct base64_dec decoder;
 };
 
@@ -141,9 +145,15 @@ static int on_begin(void *ctx, enum json_scan_kind kind, bool *divert, struct er
     return 0;
 }
 
+static size_t in_memory(const struct spool *blob)
+{
+    return blob->fd < 0 ? blob->mem_len : 0;
+}
+
 static int keep(struct json_sieve *s, const unsigned char *bytes, size_t n, struct err *err)
 {
     struct spool *blob = &s->blobs[s->n_blobs - 1];
+    size_t before = in_memory(blob);
 
     s->total += n;
     if (blob->size + n > s->o->blob_max)
@@ -152,8 +162,10 @@ static int keep(struct json_sieve *s, const unsigned char *bytes, size_t n, stru
     if (s->total > s->o->total_max)
         return err_set(err, ERR_LIMIT, "the values at '%s' are larger than %" PRIu64 " bytes",
                        s->name, s->o->total_max);
-    if (spool_add(blob, bytes, n, err) == 0)
+    if (spool_add(blob, bytes, n, err) == 0) {
+        s->held += in_memory(blob) - before; /* less, once they are on disk */
         return 0;
+    }
     /* A full disk is no fault of the text: the client may try again. */
     if (err && err->kind == ERR_LIMIT)
         err->kind = ERR_BUSY;
@@ -246,19 +258,60 @@ void json_sieve_free(struct json_sieve *s)
     free(s);
 }
 
+/* A backslash stands in strings alone, and what follows it is never the first byte of an escape. */
+static const char nul[NUL_LEN + 1] = "\\u0000";
+
+static int feed_without_nul(struct json_sieve *s, const char *data, size_t n, struct err *err)
+{
+    static const char instead[NUL_LEN + 1] = "\\ufffd";
+    char out[PIECE + 2 * NUL_LEN];
+    size_t k = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        bool goes_on = data[i] == nul[s->nul_held];
+
+        if (!goes_on) {
+            memcpy(out + k, nul, s->nul_held);
+            k += s->nul_held;
+            out[k++] = data[i];
+        }
+        s->nul_held = goes_on ? s->nul_held + 1 : 0;
+        if (s->nul_held == NUL_LEN) {
+            memcpy(out + k, instead, NUL_LEN);
+            k += NUL_LEN;
+            s->nul_held = 0;
+        }
+        if (k < PIECE && i + 1 < n)
+            continue;
+        if (json_scan_feed(s->scan, out, k, err) < 0)
+            return -1;
+        k = 0;
+    }
+    return 0;
+}
+
 int json_sieve_feed(struct json_sieve *s, const char *data, size_t n, struct err *err)
 {
+    if (s->o->replaces_nul)
+        return feed_without_nul(s, data, n, err);
     return json_scan_feed(s->scan, data, n, err);
 }
 
 int json_sieve_end(struct json_sieve *s, struct err *err)
 {
+    if (s->nul_held && json_scan_feed(s->scan, nul, s->nul_held, err) < 0)
+        return -1;
     return json_scan_end(s->scan, err);
 }
 
 struct buf *json_sieve_text(struct json_sieve *s)
 {
     return &s->text;
+}
+
+size_t json_sieve_held(const struct json_sieve *s)
+{
+    return 2 * s->text.len + TOKEN_BYTES * json_scan_tokens(s->scan) + s->held;
 }
 
 size_t json_sieve_blobs(const struct json_sieve *s)

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/utf8.h"
+
 bool str_to_i64(const char *s, int64_t min, int64_t max, int64_t *ret_value)
 {
     char *end;
@@ -61,6 +63,30 @@ bool str_is_blank(const char *s, size_t n)
             return false;
     }
     return true;
+}
+
+size_t str_trim(const char **s, size_t n)
+{
+    while (n && str_is_blank(*s, 1)) {
+        (*s)++;
+        n--;
+    }
+    while (n && str_is_blank(*s + n - 1, 1))
+        n--;
+    return n;
+}
+
+void str_one_line(char *s)
+{
+    for (unsigned char *c = (unsigned char *)s; *c; c++) {
+        bool is_c1 = c[0] == 0xC2 && c[1] >= 0x80 && c[1] < 0xA0; /* U+0080 to U+009F */
+
+        if (is_c1)
+            c[1] = ' ';
+        if (is_c1 || *c < ' ' || *c == 0x7F)
+            *c = ' ';
+    }
+    s[utf8_cut(s, strlen(s))] = '\0';
 }
 
 size_t str_copy(char *dst, const char *src, size_t size)

@@ -16,6 +16,15 @@ bool str_ends(const char *s, const char *suffix);
 bool str_eq_nocase(const char *a, const char *b); /* ASCII */
 bool str_is_blank(const char *s, size_t n);       /* ASCII white space only, or empty */
 
+/* Moves `*s` past the white space in front; returns what is left of `n` without that behind. */
+size_t str_trim(const char **s, size_t n) MUST_CHECK;
+
+/*
+ * For words of strangers that are told on: control characters become blanks, and a character that
+ * was cut at the end is dropped.
+ */
+void str_one_line(char *s);
+
 /* Copies up to size-1 bytes and always ends with NUL; returns strlen(src) like BSD strlcpy. */
 size_t str_copy(char *dst, const char *src, size_t size);
 

@@ -229,15 +229,30 @@ static bool is_name_char(char c, bool is_first)
            (!is_first && c >= '0' && c <= '9');
 }
 
-/* `body` is what stands between the braces: NAME or NAME:-default. */
+/* A fault names it and never shows its value. */
+static int expand_secret(struct reader *r, const struct yaml_node *at, const char *body, size_t n,
+                         struct buf *out)
+{
+    auto_free char *name = xstrndup(body, n);
+    const char *value = r->y->secret(r->y->ctx, name);
+
+    if (!value)
+        return yaml_fault(r->y, at, r->path, "there is no secret '%.60s'", name);
+    return buf_str(out, value);
+}
+
+/* `body` is what stands between the braces: NAME, NAME:-default or secret:NAME. */
 static int expand_one(struct reader *r, const struct yaml_node *at, const char *body, size_t n,
                       struct buf *out)
 {
+    static const char secret[] = "secret:";
     char name[VARIABLE_MAX];
     const char *value;
     size_t len = 0;
     bool has_default;
 
+    if (r->y->secret && n > strlen(secret) && strncmp(body, secret, strlen(secret)) == 0)
+        return expand_secret(r, at, body + strlen(secret), n - strlen(secret), out);
     while (len < n && is_name_char(body[len], len == 0))
         len++;
     has_default = n - len >= 2 && body[len] == ':' && body[len + 1] == '-';
@@ -298,6 +313,7 @@ static int expand(struct reader *r, struct yaml_node *node)
         s += n;
     }
     node->is_plain = node->is_plain || strstr(node->text, "${");
+    node->is_secret = r->y->secret && strstr(node->text, "${secret:");
     free(node->text);
     node->text = buf_take(&out);
     return 0;

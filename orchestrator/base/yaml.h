@@ -29,6 +29,7 @@ struct yaml_node {
     const char *file;
     int line, column;        /* from 1; line 0: it did not stand in a file, `file` says where */
     bool is_plain;           /* SCALAR: without quotes, or with a variable in it */
+    bool is_secret;          /* SCALAR: with a ${secret:NAME} in it */
     bool is_null;            /* SCALAR: nothing was written, or null or ~ */
     char *text;              /* SCALAR: UTF-8 without NUL */
     size_t n, cap;           /* LIST, MAP: entries */
@@ -47,6 +48,10 @@ struct yaml {
     struct buf faults; /* one line each: "file:line:column: 'key': what is wrong" */
     size_t faults_n;   /* how many were noted, repeated ones too */
     int64_t ram;       /* what a share of the machine's memory counts from */
+
+    /* What `${secret:NAME}` stands for; NULL: there is none. Without the function there are none. */
+    const char *(*secret)(void *ctx, const char *name);
+    void *ctx;
 };
 
 void yaml_init(struct yaml *y);
@@ -55,8 +60,8 @@ void yaml_done(struct yaml *y);
 /*
  * Reads a file, or a text with a NUL behind it (`file` is copied for messages). In every scalar
  * value `${NAME}` and `${NAME:-default}` are replaced by environment variables (the default also
- * where the variable is empty), `$$` is a dollar. An empty file is an empty map. NULL when faults
- * were added.
+ * where the variable is empty), `${secret:NAME}` by what `secret` gives, `$$` is a dollar. An empty
+ * file is an empty map. NULL when faults were added.
  */
 struct yaml_node *yaml_read(struct yaml *y, const char *file);
 struct yaml_node *yaml_parse(struct yaml *y, const char *file, const char *text, size_t n);

@@ -1,6 +1,7 @@
 #include "base/yaml_bind.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -101,6 +102,14 @@ static void put_number(struct buf *b, const struct yaml_field *f, double v)
         (void)buf_fmt(b, "%.15g", v);
 }
 
+/* Of a value in a fault: no secret, and no password in a URL, not even the beginning of one. */
+static const char *shown(const struct yaml_node *node)
+{
+    bool has_user = strstr(node->text, "://") && strchr(node->text, '@');
+
+    return node->is_secret || has_user ? "***" : node->text;
+}
+
 static bool is_in_range(struct binding *b, const struct yaml_field *f, const struct yaml_node *node,
                         double v)
 {
@@ -118,7 +127,7 @@ static bool is_in_range(struct binding *b, const struct yaml_field *f, const str
     } else {
         (void)buf_str(&range, "0 or more");
     }
-    (void)yaml_fault(b->y, node, b->path, "must be %s, not %.40s", buf_get(&range), node->text);
+    (void)yaml_fault(b->y, node, b->path, "must be %s, not %.40s", buf_get(&range), shown(node));
     return false;
 }
 
@@ -134,7 +143,7 @@ static void bind_integer(struct binding *b, const struct yaml_field *f,
     /* A leading zero is octal to some and decimal to others. */
     if (strspn(digits, "0123456789") != strlen(digits) || (digits[0] == '0' && digits[1]) ||
         !str_to_i64(text, INT64_MIN, INT64_MAX, &v)) {
-        (void)yaml_fault(b->y, node, b->path, "must be an integer, not '%.40s'", text);
+        (void)yaml_fault(b->y, node, b->path, "must be an integer, not '%.40s'", shown(node));
         return;
     }
     if (is_in_range(b, f, node, (double)v))
@@ -153,7 +162,7 @@ static void bind_real(struct binding *b, const struct yaml_field *f, const struc
     end = text + strlen(text) - str_ends(text, "%");
     (void)snprintf(digits, sizeof(digits), "%.*s", (int)(end - text), text);
     if ((size_t)(end - text) >= sizeof(digits) || !str_to_real(digits, &v)) {
-        (void)yaml_fault(b->y, node, b->path, "must be a number, not '%.40s'", text);
+        (void)yaml_fault(b->y, node, b->path, "must be a number, not '%.40s'", shown(node));
         return;
     }
     if (*end)
@@ -197,9 +206,12 @@ static void bind_bool(struct binding *b, const struct yaml_node *node, char *at)
 
     if (!text)
         return;
-    v = strcmp(text, "true") == 0 || (is_env && strcmp(text, "1") == 0);
-    if (!v && strcmp(text, "false") != 0 && !(is_env && strcmp(text, "0") == 0))
-        (void)yaml_fault(b->y, node, b->path, "must be true or false, not '%.40s'", text);
+    /* Variables come from scripts of other programs: ENABLE_SLACK=True. */
+    v = strcmp(text, "true") == 0 ||
+        (is_env && (str_eq_nocase(text, "true") || strcmp(text, "1") == 0));
+    if (!v && strcmp(text, "false") != 0 &&
+        !(is_env && (str_eq_nocase(text, "false") || strcmp(text, "0") == 0)))
+        (void)yaml_fault(b->y, node, b->path, "must be true or false, not '%.40s'", shown(node));
     memcpy(at, &v, sizeof(v));
 }
 
@@ -221,7 +233,7 @@ static void bind_word(struct binding *b, const struct yaml_field *f, const struc
             return;
         }
     }
-    (void)yaml_fault(b->y, node, b->path, "must be %s, not '%.40s'", buf_get(&words), text);
+    (void)yaml_fault(b->y, node, b->path, "must be %s, not '%.40s'", buf_get(&words), shown(node));
 }
 
 /* A fresh copy of the text if it is there and has the right form, else NULL and a fault. */
@@ -231,7 +243,7 @@ static char *take_text(struct binding *b, const struct yaml_field *f, const stru
     const char *text = yaml_text(b->y, node, b->path, expects);
 
     if (text && f->syntax && !f->syntax->is_valid(text)) {
-        (void)yaml_fault(b->y, node, b->path, "must be %s, not '%.60s'", expects, text);
+        (void)yaml_fault(b->y, node, b->path, "must be %s, not '%.60s'", expects, shown(node));
         return NULL;
     }
     return text ? xstrdup(text) : NULL;

@@ -9,6 +9,7 @@
 #include "dialects/dialects.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
+#include "tools/tools.h"
 
 struct options {
     const char *config, *policies;
@@ -61,14 +62,36 @@ static int print_named(const struct options *o, const struct policy_set *set)
     return 0;
 }
 
+/* Where the policies cannot be read, their directory is a fault already. */
+static void check_tools(struct yaml *y, const struct settings *s, const char *policies)
+{
+    const struct tools_files_options o = {.file = s->tools_file,
+                                          .policies_dir = policies,
+                                          .secrets = s->tools_secrets,
+                                          .ca_file = s->ca_file};
+    struct tools_files files;
+    struct err err = {0};
+
+    if (tools_files_open(&o, &files, &err) < 0) {
+        (void)yaml_fault(y, NULL, "", "%s", err.msg);
+        return;
+    }
+    tools_check(y, &files);
+    tools_files_done(&files);
+}
+
 static int check(const struct options *o, struct settings *s, struct policy_set *set)
 {
     CLEANUP(yaml_done) struct yaml y = {0};
     struct err err = {0};
+    const char *policies;
 
     yaml_init(&y);
     settings_read(&y, o->config, s);
-    policy_set_read(&y, o->policies ? o->policies : s->policies_dir, set);
+    policies = o->policies ? o->policies : s->policies_dir;
+    policy_set_read(&y, policies, set);
+    if (!y.faults_n)
+        check_tools(&y, s, policies);
     if (y.faults_n) {
         (void)fputs(buf_get(&y.faults), stderr);
         return EXIT_USAGE;

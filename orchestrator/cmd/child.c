@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/mem.h"
+#include "base/str.h"
+#include "policy/secrets.h"
 
 extern char **environ;
 
@@ -47,6 +50,32 @@ static int move_up(const int *fds, size_t n, int *ret_high, struct err *err)
     return 0;
 }
 
+/* The entry, or one without its value: a settings file may name the variable, which must be set. */
+static const char *entry_for(const char *child, const char *entry)
+{
+    static const char *const owners[] = {[SECRET_FRONT] = "_front", [SECRET_BOT] = "_slack"};
+
+    for (const struct secret *s = secrets_all; s->entry; s++) {
+        if (str_starts(entry, s->entry) && strcmp(child, owners[s->owner]) != 0)
+            return s->entry;
+    }
+    return entry;
+}
+
+/* Our variables without other processes' secrets; the list is the caller's, the texts are not. */
+static char **make_environment(const char *child)
+{
+    char **list;
+    size_t n = 0;
+
+    while (environ[n])
+        n++;
+    list = xcalloc(n + 1, sizeof(*list));
+    for (size_t i = 0; i < n; i++)
+        list[i] = (char *)(uintptr_t)entry_for(child, environ[i]); /* posix_spawn only reads */
+    return list;
+}
+
 static int spawn(char *const argv[], const int *high, size_t n, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
@@ -54,6 +83,7 @@ static int spawn(char *const argv[], const int *high, size_t n, pid_t *ret_pid)
     sigset_t none;
     char *full[16] = {0};
     char self[] = "/proc/self/exe", name[] = "oneshot";
+    auto_free char **environment = make_environment(argv[0]);
     int rc;
 
     full[0] = name;
@@ -68,7 +98,7 @@ static int spawn(char *const argv[], const int *high, size_t n, pid_t *ret_pid)
     (void)posix_spawnattr_setpgroup(&attr, 0);
     /* A group of its own: Ctrl-C at the terminal is for the monitor, which stops in order. */
     (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-    rc = posix_spawn(ret_pid, self, &actions, &attr, full, environ);
+    rc = posix_spawn(ret_pid, self, &actions, &attr, full, environment);
     (void)posix_spawnattr_destroy(&attr);
     (void)posix_spawn_file_actions_destroy(&actions);
     return rc;

@@ -12,7 +12,9 @@
 enum {
     CHILD_CONTROL = 3,         /* to the monitor; its end means that the monitor is gone */
     CHILD_HANDOVER = 4,        /* front <-> keeper */
-    CHILD_FIRST_WORKSPACE = 5, /* front: pairs to the porters, in the order of the arguments */
+    CHILD_SLACK_BOARD = 4,     /* slack: what is counted of it, slack/board.h */
+    CHILD_BOARD = 5,           /* front: the same */
+    CHILD_FIRST_WORKSPACE = 6, /* front: pairs to the porters, in the order of the arguments */
 };
 
 /* What the monitor sends over the control pair: one byte, and a descriptor where one is meant. */

@@ -6,8 +6,10 @@
 #include <sys/wait.h>
 
 #include "base/mem.h"
+#include "base/random.h"
 #include "base/str.h"
 #include "cmd/child.h"
+#include "core/core.h"
 #include "keeper/keeper.h"
 
 int connect_service(const struct settings *s, struct connection *ret, struct err *err)
@@ -33,13 +35,15 @@ int connect_service(const struct settings *s, struct connection *ret, struct err
 static int name_instance(const struct settings *s, struct err *err)
 {
     auto_free char *name =
-        xasprintf("%.40s.run-%d", s->instance[0] ? s->instance : "oneshot", (int)getpid());
+        xasprintf("%.40s" KEEPER_RUN_MARK "%08x", s->instance[0] ? s->instance : "oneshot",
+                  (unsigned)random_u64());
 
     return setenv("ONESHOT_INSTANCE", name, 1) < 0 ? err_sys(err, "setenv") : 0;
 }
 
-int connect_own(const struct settings *s, const char *config, struct connection *ret,
-                struct err *err)
+/* A keeper of our own, which parks nothing ahead. */
+static int connect_own(const struct settings *s, const char *config, struct connection *ret,
+                       struct err *err)
 {
     char name[] = "_keeper", lazy[] = "--on-demand", flag[] = "--config";
     auto_free char *file = xstrdup(config);
@@ -59,6 +63,33 @@ int connect_own(const struct settings *s, const char *config, struct connection 
     (void)close(handover[1]);
     *ret = (struct connection){.fd = handover[0], .control = control[0], .pid = rc ? 0 : pid};
     return rc;
+}
+
+int connect_core(const struct settings *s, const char *config, struct connection *ret_connection,
+                 struct core **ret_core, struct err *err)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    if (!getenv("LOG_LEVEL") && setenv("LOG_LEVEL", "error", 1) < 0)
+        return err_sys(err, "setenv");
+    if (connect_service(s, ret_connection, NULL) < 0 &&
+        connect_own(s, config, ret_connection, err) < 0)
+        return -1;
+    return core_new(&(struct core_options){.spool_dir = tmp && *tmp ? tmp : "/tmp",
+                                           .keeper_fd = ret_connection->fd},
+                    ret_core, err);
+}
+
+int connect_own_core(const struct settings *s, const char *config, struct connection *c,
+                     struct core *core, struct err *err)
+{
+    struct connection own;
+
+    if (c->pid || connect_own(s, config, &own, err) < 0)
+        return -1;
+    *c = own;
+    core_set_keeper(core, own.fd);
+    return 0;
 }
 
 void connect_close(struct connection *c)

@@ -16,9 +16,19 @@ struct connection {
 /* The running service's keeper. ERR_BUSY when there is none. */
 int connect_service(const struct settings *s, struct connection *ret, struct err *err) MUST_CHECK;
 
-/* A keeper of our own, which parks nothing ahead. `config` may be NULL. */
-int connect_own(const struct settings *s, const char *config, struct connection *ret,
-                struct err *err) MUST_CHECK;
+struct core;
+
+/*
+ * A core over the service's keeper, or over one of our own where there is no service. Our own
+ * speaks of its business only when something is wrong. `config` may be NULL.
+ */
+int connect_core(const struct settings *s, const char *config, struct connection *ret_connection,
+                 struct core **ret_core, struct err *err) MUST_CHECK;
+
+/* Where the service has other policies than the files say: from now on a keeper of our own serves.
+ * -1: it does already, or there is none to be had. */
+int connect_own_core(const struct settings *s, const char *config, struct connection *c,
+                     struct core *core, struct err *err) MUST_CHECK;
 
 /* Ends a keeper of our own and waits until its containers are gone. */
 void connect_close(struct connection *c);

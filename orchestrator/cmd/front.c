@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/io.h"
@@ -19,17 +20,32 @@
 #include "cmd/child.h"
 #include "cmd/cmd.h"
 #include "cmd/confine.h"
+#include "cmd/make_generator.h"
 #include "cmd/place.h"
+#include "core/host.h"
 #include "dialects/app.h"
 #include "dialects/dialects.h"
+#include "dialects/executor_counts.h"
+#include "dialects/slack_state.h"
 #include "http/server.h"
+#include "model/generate.h"
+#include "slack/board.h"
+#include "store/ledger.h"
+#include "tools/tools.h"
 
-enum { WORKSPACES_MAX = 16, DRAIN_STEP_MS = 20 };
+enum {
+    WORKSPACES_MAX = 16,
+    DRAIN_STEP_MS = 20,
+    FILES_OWN = 256,
+    FILES_CALLS = 2 * HOST_THREADS, /* what providers of host calls hold */
+    FILES_EACH = 9,                 /* a connection, and its run: stream, events, calls, spools */
+};
 
 struct front {
     struct settings settings;
     char *policies_dir; /* /proc/self/fd/N: readable whatever stands above it */
     char *spool_dir;
+    struct generator_files generator_files;
     struct app app;
     struct workspace *workspaces[WORKSPACES_MAX];
     struct http_server *server;
@@ -65,7 +81,7 @@ static int find_workspaces(struct front *f, struct err *err)
     /* The same list, in the same order, as the monitor made when it started the porters. */
     if (policy_set_load(f->policies_dir, &set, err) < 0)
         return -1;
-    f->app.workspace_paths = place_workspaces(&set);
+    f->app.workspace_paths = place_workspaces(&f->settings, &set);
     f->app.workspaces = f->workspaces;
     for (unsigned i = 0; f->app.workspace_paths[i] && i < WORKSPACES_MAX; i++) {
         uint64_t quota = 0;
@@ -80,11 +96,23 @@ static int find_workspaces(struct front *f, struct err *err)
     return 0;
 }
 
+/* Without it Slack's requests are refused, and sent again; everything else goes on. */
+static void open_ledger(struct front *f, const char *dir)
+{
+    auto_free char *path = xasprintf("%s/slack.db", dir);
+    struct err err = {0};
+
+    if (ledger_open(path, &f->app.ledger, &err) < 0)
+        log_error("%s", err.msg);
+}
+
 static int open_store(struct front *f, struct err *err)
 {
     const struct settings *s = &f->settings;
     auto_free char *dir = place_path(s, "store");
 
+    if (s->slack_enabled)
+        open_ledger(f, dir);
     return store_open(
         &(struct store_options){
             .url = s->store_url,
@@ -105,9 +133,42 @@ static int open_core(struct front *f, struct err *err)
         load_policies(f, err) < 0 || open_store(f, err) < 0)
         return -1;
     f->app.metrics = metrics_new();
+    core_add_host(f->app.core, "tool", tools_call, f->app.tools);
     core_observe(f->app.core, metrics_observe, f->app.metrics);
     core_observe(f->app.core, store_observe, f->app.store);
     metrics_add(f->app.metrics, store_metrics, f->app.store);
+    f->app.executor = executor_counts_new();
+    if (f->settings.slack_enabled)
+        f->app.slack_board = board_map(CHILD_BOARD);
+    if (f->app.slack_board)
+        metrics_add(f->app.metrics, slack_metrics, &f->app);
+    return 0;
+}
+
+/* What is read from files, before their owner's rights are given away. */
+static int open_tools(struct front *f, struct err *err)
+{
+    struct tools_files files;
+    const struct tools_files_options o = {
+        .file = f->settings.tools_file,
+        .policies_dir = f->settings.policies_dir,
+        .secrets = f->settings.tools_secrets,
+        .ca_file = f->settings.ca_file,
+    };
+
+    if (tools_files_open(&o, &files, err) < 0)
+        return -1;
+    return tools_open(&files, &f->app.tools, err);
+}
+
+static int open_generator(struct front *f, struct err *err)
+{
+    const struct generator_place place = {
+        .core = f->app.core, .store = f->app.store, .spool_dir = f->spool_dir};
+
+    if (make_generator(&f->settings, &f->generator_files, &place, &f->app.generator, err) < 0)
+        return -1;
+    metrics_add(f->app.metrics, generate_metrics, f->app.generator);
     return 0;
 }
 
@@ -151,6 +212,7 @@ static int open_listeners(struct front *f, struct err *err)
         .body_max = (size_t)s->body_max,
         .body_files_max = (size_t)s->body_files_max,
         .json_tokens = (size_t)s->json_tokens,
+        .memory = (size_t)s->http_memory,
         .spool_dir = f->spool_dir,
         .hosts = (const char *const *)s->hosts,
         .origins = (const char *const *)s->origins,
@@ -167,15 +229,23 @@ static int open_listeners(struct front *f, struct err *err)
 
 /* ---- the main thread: signals and the monitor ---- */
 
+static void reload(struct front *f)
+{
+    struct err err = {0};
+
+    if (load_policies(f, &err) < 0)
+        log_error("the policies stay as they are: %s", err.msg);
+    if (tools_reload(f->app.tools, &err) < 0)
+        log_error("the tools stay as they are: %s", err.msg);
+}
+
 static void on_signals(struct front *f)
 {
     struct signalfd_siginfo info;
-    struct err err = {0};
 
     while (read(f->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGHUP) {
-            if (load_policies(f, &err) < 0)
-                log_error("the policies stay as they are: %s", err.msg);
+            reload(f);
         } else if (f->is_stopping) {
             f->stop_ms = clock_ms();
         } else {
@@ -253,16 +323,37 @@ static int prepare(struct front *f, const char *config, struct err *err)
 {
     if (settings_load(config, &f->settings, err) < 0)
         return -1;
+    settings_forget_tokens(&f->settings);
     log_init("front", f->settings.log_level, f->settings.log_format, STDERR_FILENO);
     f->app.settings = &f->settings;
+    io_want_files(FILES_OWN + FILES_CALLS + FILES_EACH * (uint64_t)f->settings.connections);
     f->app.started_wall_ms = clock_wall_ms();
-    if (open_signals(f, err) < 0 || open_policies_dir(f, err) < 0 || find_workspaces(f, err) < 0)
+    if (open_signals(f, err) < 0 || open_policies_dir(f, err) < 0 || find_workspaces(f, err) < 0 ||
+        generator_files_open(&f->settings, &f->generator_files, err) < 0 || open_tools(f, err) < 0)
         return -1;
     if (confine_front(f->settings.front_uid, f->settings.front_gid, &f->app.confinement, err) < 0)
         return -1;
-    if (open_core(f, err) < 0)
+    if (open_core(f, err) < 0 || open_generator(f, err) < 0)
         return -1;
+    tools_start(f->app.tools);
     return open_listeners(f, err);
+}
+
+/*
+ * Handlers that are cut off still use the store: what is queued is written, then we end. Without
+ * the exit handlers of libraries: threads of host calls may be in the middle of TLS.
+ */
+static _Noreturn void finish(struct front *f)
+{
+    if (http_server_busy(f->server)) {
+        store_stop(f->app.store);
+        _exit(0);
+    }
+    http_server_free(f->server);
+    generator_free(f->app.generator);
+    store_close(f->app.store);
+    ledger_close(f->app.ledger);
+    _exit(0);
 }
 
 int cmd_front(int argc, char **argv)
@@ -283,12 +374,5 @@ int cmd_front(int argc, char **argv)
     }
     serve(&f);
     drain(&f);
-    /* Handlers that are cut off still use the store: what is queued is written, then we end. */
-    if (http_server_busy(f.server)) {
-        store_stop(f.app.store);
-        return 0;
-    }
-    http_server_free(f.server);
-    store_close(f.app.store);
-    return 0;
+    finish(&f);
 }

@@ -10,15 +10,17 @@
 #include "base/str.h"
 #include "cmd/args.h"
 #include "cmd/cmd.h"
+#include "cmd/history_calls.h"
 #include "cmd/place.h"
+#include "cmd/shown.h"
 #include "store/store.h"
 
-enum { LIMIT = 20, JSON_MAX = 256 * 1024 * 1024, TIME_LEN = 19 };
+enum { LIMIT = 20, JSON_MAX = 256 * 1024 * 1024 };
 
 struct options {
     const char *config, *limit, *policy, *outcome, *dialect, *before;
     const char *id;
-    bool json;
+    bool json, calls;
 };
 
 static int complain(const char *text)
@@ -28,43 +30,6 @@ static int complain(const char *text)
 }
 
 /* ---- for people ---- */
-
-/* What programs wrote must not command the terminal that it is shown on. */
-static void print_safely(const char *text, size_t n)
-{
-    bool is_terminal = isatty(STDOUT_FILENO);
-
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-
-        if (is_terminal && (c < 0x20 || c == 0x7F) && c != '\n' && c != '\t')
-            (void)printf("\\x%02x", c);
-        else
-            (void)putchar(c);
-    }
-}
-
-/* "2026-11-21 10:00:00" */
-static const char *when(const struct run_record *r, char out[CLOCK_TEXT_MAX])
-{
-    (void)clock_text(out, r->started_ms);
-    out[10] = ' ';
-    out[TIME_LEN] = '\0';
-    return out;
-}
-
-static const char *took(uint64_t us, char out[24])
-{
-    double s = (double)us / 1e6;
-
-    if (s < 1)
-        (void)snprintf(out, 24, "%.1f ms", s * 1000);
-    else if (s < 100)
-        (void)snprintf(out, 24, "%.2f s", s);
-    else
-        (void)snprintf(out, 24, "%.0f s", s);
-    return out;
-}
 
 static void print_list(const struct run_record *list, size_t n)
 {
@@ -77,18 +42,9 @@ static void print_list(const struct run_record *list, size_t n)
         if (r->exit_code >= 0)
             (void)snprintf(status, sizeof(status), "%d", r->exit_code);
         (void)printf("%-20.20s  %s  %-12.12s  %-11.11s  %-12.12s  %4.4s  %9s\n", r->id,
-                     when(r, started), r->policy, r->dialect, outcome_name(r->outcome), status,
-                     took(r->wall_us, wall));
+                     shown_time(started, r->started_ms), r->policy, r->dialect,
+                     outcome_name(r->outcome), status, shown_duration(wall, r->wall_us));
     }
-}
-
-static void print_text(const char *name, const char *text)
-{
-    if (!text[0])
-        return;
-    (void)printf("%-12s ", name);
-    print_safely(text, strlen(text));
-    (void)putchar('\n');
 }
 
 static void print_bytes(const char *name, uint64_t bytes)
@@ -100,25 +56,27 @@ static void print_times(const struct run_record *r)
 {
     char wall[24], cpu[24], queue[24], take[24], run[24], collect[24];
 
-    (void)printf("%-12s %s, CPU %s\n", "time", took(r->wall_us, wall), took(r->cpu_us, cpu));
-    (void)printf("%-12s queue %s, take %s, run %s, collect %s\n", "stages",
-                 took((uint64_t)r->queue_us, queue), took((uint64_t)r->take_us, take),
-                 took((uint64_t)r->run_us, run), took((uint64_t)r->collect_us, collect));
+    (void)printf("%-12s %s, CPU %s\n", "time", shown_duration(wall, r->wall_us),
+                 shown_duration(cpu, r->cpu_us));
+    (void)printf(
+        "%-12s queue %s, take %s, run %s, collect %s\n", "stages",
+        shown_duration(queue, (uint64_t)r->queue_us), shown_duration(take, (uint64_t)r->take_us),
+        shown_duration(run, (uint64_t)r->run_us), shown_duration(collect, (uint64_t)r->collect_us));
 }
 
 static void print_one(const struct run_record *r)
 {
     char started[CLOCK_TEXT_MAX];
 
-    print_text("run", r->id);
-    (void)printf("%-12s %s UTC\n", "started", when(r, started));
-    print_text("dialect", r->dialect);
-    print_text("policy", r->policy);
-    print_text("policy hash", r->policy_hash);
-    print_text("client", r->client);
-    print_text("trace", r->traceparent);
-    print_text("outcome", outcome_name(r->outcome));
-    print_text("reason", r->reason);
+    shown_text("run", r->id);
+    (void)printf("%-12s %s UTC\n", "started", shown_time(started, r->started_ms));
+    shown_text("dialect", r->dialect);
+    shown_text("policy", r->policy);
+    shown_text("policy hash", r->policy_hash);
+    shown_text("client", r->client);
+    shown_text("trace", r->traceparent);
+    shown_text("outcome", outcome_name(r->outcome));
+    shown_text("reason", r->reason);
     if (r->exit_code >= 0)
         (void)printf("%-12s %d\n", "exit status", r->exit_code);
     if (r->term_signal)
@@ -129,16 +87,16 @@ static void print_one(const struct run_record *r)
     print_bytes("stdout", r->out_bytes);
     print_bytes("stderr", r->err_bytes);
     (void)printf("%-12s %llu\n", "files", (unsigned long long)r->files);
-    print_text("image", r->image);
-    print_text("container", r->container);
+    shown_text("image", r->image);
+    shown_text("container", r->container);
     if (r->container[0])
-        print_text("start", r->was_warm ? "warm" : "cold");
+        shown_text("start", r->was_warm ? "warm" : "cold");
     print_bytes("code", r->code_bytes);
-    print_text("code sha256", r->code_sha256);
+    shown_text("code sha256", r->code_sha256);
     if (!r->code)
         return;
     (void)putchar('\n');
-    print_safely(r->code, (size_t)r->code_bytes);
+    shown_safely(r->code, (size_t)r->code_bytes);
     if (r->code_bytes && r->code[r->code_bytes - 1] != '\n')
         (void)putchar('\n');
 }
@@ -202,6 +160,17 @@ static int show_list(struct store *s, const struct store_filter *f, bool json, s
     return status;
 }
 
+/* What was asked for: calls of the model, of one generation or of all; a run; runs. */
+static int show_what(struct store *s, const struct options *o, const struct store_filter *f,
+                     struct err *err)
+{
+    const struct call_filter calls = {.limit = f->limit, .before = o->before, .generation = o->id};
+
+    if (o->calls)
+        return history_calls(s, &calls, o->json, err);
+    return o->id ? show_one(s, o, err) : show_list(s, f, o->json, err);
+}
+
 static void explain(const struct err *err)
 {
     (void)fprintf(stderr, "oneshot: %s\n", err->msg);
@@ -227,7 +196,7 @@ static int show(const struct options *o, const struct store_filter *f)
     dir = place_path(&settings, "store");
     status = store_open_reader(settings.store_url, dir, &s, &err);
     if (status == 0)
-        status = o->id ? show_one(s, o, &err) : show_list(s, f, o->json, &err);
+        status = show_what(s, o, f, &err);
     store_close(s);
     free(dir);
     settings_done(&settings);
@@ -265,10 +234,11 @@ int cmd_history(int argc, char **argv)
         ARG_VALUE("--outcome", NULL, "NAME", &o.outcome, "only runs that ended so"),
         ARG_VALUE("--dialect", NULL, "NAME", &o.dialect, "only runs asked for in that dialect"),
         ARG_VALUE("--before", NULL, "ID", &o.before, "only runs before that one"),
+        ARG_FLAG("--calls", NULL, &o.calls, "calls of the model; with an ID those of a generation"),
         ARG_FLAG("--json", NULL, &o.json, "for programs"),
     };
     int n = args_read(argc, argv, table, ARRAY_LEN(table),
-                      "history [--limit N] [--policy P] [--outcome O] [--json] [ID]");
+                      "history [--limit N] [--policy P] [--outcome O] [--calls] [--json] [ID]");
     struct store_filter filter;
 
     if (n < 0)

@@ -9,6 +9,8 @@
 #include "cmd/cmd.h"
 #include "keeper/keeper.h"
 
+enum { FILES_OWN = 256, FILES_EACH = 4 };
+
 int cmd_keeper(int argc, char **argv)
 {
     const char *config = NULL;
@@ -34,6 +36,8 @@ int cmd_keeper(int argc, char **argv)
         (void)fprintf(stderr, "oneshot: %s\n", err.msg);
         return EXIT_USAGE;
     }
+    /* A stream per container, one call of the engine for each that comes or goes. */
+    io_want_files(FILES_OWN + FILES_EACH * (uint64_t)settings.containers_max);
     log_init("keeper", settings.log_level, settings.log_format, STDERR_FILENO);
     socket_path = on_demand ? NULL : keeper_socket_path(&settings);
     rc = keeper_run(

@@ -103,12 +103,12 @@ static bool holds(char **list, const char *path)
     return false;
 }
 
-char **place_workspaces(const struct policy_set *set)
+char **place_workspaces(const struct settings *s, const struct policy_set *set)
 {
     char **list = xcalloc(set->n + 1, sizeof(*list));
     size_t n = 0;
 
-    for (size_t i = 0; i < set->n; i++) {
+    for (size_t i = 0; settings_has_engine(s) && i < set->n; i++) {
         const char *path = set->list[i].workspace;
 
         if (path && path[0] && !holds(list, path))

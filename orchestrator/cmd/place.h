@@ -19,8 +19,11 @@ int place_lock(const struct settings *s, int *ret_fd, struct err *err) MUST_CHEC
 
 char *place_path(const struct settings *s, const char *name); /* below it; caller frees */
 
-/* The distinct workspace directories of a set, absolute, NULL-terminated; caller frees all. */
-char **place_workspaces(const struct policy_set *set);
+/*
+ * The distinct workspace directories of a set, absolute, NULL-terminated; none where no program
+ * runs. Caller frees all.
+ */
+char **place_workspaces(const struct settings *s, const struct policy_set *set);
 void place_free_list(char **list);
 
 #endif

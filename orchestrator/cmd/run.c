@@ -2,14 +2,10 @@
  * `oneshot run prog.py`: the same core without HTTP. Output appears as it is written, files are
  * left in a directory of their own, the exit status is the program's.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/io.h"
@@ -19,9 +15,10 @@
 #include "base/str.h"
 #include "base/units.h"
 #include "cmd/args.h"
-#include "cmd/child.h"
 #include "cmd/cmd.h"
 #include "cmd/connect.h"
+#include "cmd/interrupt.h"
+#include "cmd/save.h"
 #include "core/core.h"
 #include "core/run.h"
 #include "policy/policy.h"
@@ -150,109 +147,27 @@ static int load_policy(struct job *j, struct err *err)
     return 0;
 }
 
-static int open_core(struct job *j, struct err *err)
-{
-    const char *tmp = getenv("TMPDIR");
-
-    if (connect_service(&j->settings, &j->connection, NULL) < 0 &&
-        connect_own(&j->settings, j->o.config, &j->connection, err) < 0)
-        return -1;
-    return core_new(&(struct core_options){.spool_dir = tmp && *tmp ? tmp : "/tmp",
-                                           .keeper_fd = j->connection.fd},
-                    &j->core, err);
-}
-
-/* The service has other policies than the files say: then a keeper of our own serves. */
-static int use_own_keeper(struct job *j, struct err *err)
-{
-    struct connection own;
-
-    if (j->connection.pid || connect_own(&j->settings, j->o.config, &own, err) < 0)
-        return -1;
-    j->connection = own;
-    core_set_keeper(j->core, own.fd);
-    return 0;
-}
-
 /* ---- files out ---- */
 
-/* Files of strangers: never over what exists, never hidden, unless the user said so. */
-static int save_one(const struct job *j, int dir_fd, const struct run_out_file *f)
+static int save(const struct job *j, const struct run_result *r)
 {
-    int flags = O_WRONLY | O_CREAT | (j->o.force ? O_TRUNC : O_EXCL);
-    bool is_hidden = f->path[0] == '.' || strstr(f->path, "/.");
-    auto_fd int fd = -1;
-    char piece[65536];
-    uint64_t at = 0;
+    struct save_file *files = xcalloc(r->files_n + 1, sizeof(*files));
+    const struct save_options o = {
+        .dir = j->o.out_dir, .id = r->id, .force = j->o.force, .quiet = j->o.quiet};
+    int rc;
 
-    if (is_hidden && !j->o.force) {
-        (void)fprintf(stderr, "oneshot: '%s' is hidden and was not saved (--force)\n", f->path);
-        return -1;
-    }
-    if (path_make_parents(dir_fd, f->path) == 0)
-        fd = path_open(dir_fd, f->path, flags, 0644);
-    if (fd < 0) {
-        (void)fprintf(stderr, "oneshot: '%s' was not saved: %s%s\n", f->path, strerror(errno),
-                      errno == EEXIST ? " (--force)" : "");
-        return -1;
-    }
-    while (at < f->data.size) {
-        struct err err = {0};
-        ssize_t n = spool_read(&f->data, at, piece, sizeof(piece), &err);
-
-        if (n <= 0 || io_write_all(fd, piece, (size_t)n, INT64_MAX, &err) < 0) {
-            (void)fprintf(stderr, "oneshot: '%s' was saved in part: %s\n", f->path, err.msg);
-            return -1;
-        }
-        at += (uint64_t)n;
-    }
-    return 0;
-}
-
-static int save_files(const struct job *j, const struct run_result *r)
-{
-    auto_free char *name = j->o.out_dir ? xstrdup(j->o.out_dir) : xasprintf("oneshot-%s", r->id);
-    auto_fd int dir_fd = -1;
-    size_t failed = 0;
-
-    if (!r->files_n)
-        return 0;
-    if (mkdir(name, 0755) < 0 && (errno != EEXIST || !j->o.out_dir)) {
-        (void)fprintf(stderr, "oneshot: cannot make '%s': %s\n", name, strerror(errno));
-        return -1;
-    }
-    dir_fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    for (size_t i = 0; dir_fd >= 0 && i < r->files_n; i++)
-        failed += save_one(j, dir_fd, &r->files[i]) < 0;
-    if (!j->o.quiet)
-        (void)fprintf(stderr, "oneshot: %zu file%s in %s/\n", r->files_n - failed,
-                      r->files_n - failed == 1 ? "" : "s", name);
-    return failed || dir_fd < 0 ? -1 : 0;
+    for (size_t i = 0; i < r->files_n; i++)
+        files[i] = (struct save_file){.path = r->files[i].path, .data = &r->files[i].data};
+    rc = save_files(&o, files, r->files_n);
+    free(files);
+    return rc;
 }
 
 /* ---- the run ---- */
 
-struct interrupt {
-    int signal_fd;
-    struct run *run;
-    int signal; /* that ended the run; 0: none did */
-};
-
-/* The first Ctrl-C ends the program and keeps what it wrote; the second ends us. */
-static void *watch_interrupt(void *arg)
+static void cancel(void *run)
 {
-    struct interrupt *w = arg;
-    struct signalfd_siginfo info;
-
-    while (read(w->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo == SIGUSR1)
-            return NULL;
-        if (w->signal)
-            _exit(128 + w->signal);
-        w->signal = (int)info.ssi_signo;
-        run_cancel(w->run);
-    }
-    return NULL;
+    run_cancel(run);
 }
 
 static void pull(struct run *run)
@@ -270,15 +185,11 @@ static void pull(struct run *run)
 static struct run *run_once(struct job *j)
 {
     struct run *run = run_new(j->core, &j->request);
-    struct interrupt w = {.signal_fd = j->signal_fd, .run = run};
-    pthread_t thread;
-    bool watches = pthread_create(&thread, NULL, watch_interrupt, &w) == 0;
+    struct interrupt w = {.fd = j->signal_fd, .cancel = cancel, .ctx = run};
 
+    interrupt_watch(&w);
     pull(run);
-    if (watches) {
-        (void)pthread_kill(thread, SIGUSR1);
-        (void)pthread_join(thread, NULL);
-    }
+    interrupt_end(&w);
     j->signal = w.signal;
     return run;
 }
@@ -312,38 +223,25 @@ static int finish(const struct job *j, const struct run_result *r)
     if (r->reason[0])
         (void)fprintf(stderr, "oneshot: %s\n", r->reason);
     if (r->out_is_cut || r->err_is_cut)
-        (void)fprintf(stderr, "oneshot: output was cut at %lld bytes\n",
-                      (long long)j->policy->output_soft);
+        (void)fprintf(stderr, "oneshot: output was cut (policy '%s', output)\n", j->policy->name);
     for (size_t i = 0; i < r->omitted_n; i++)
         (void)fprintf(stderr, "oneshot: '%s' was left out: %s\n", r->omitted[i].path,
                       r->omitted[i].reason);
-    if (save_files(j, r) < 0 && status == 0)
+    if (save(j, r) < 0 && status == 0)
         status = 1;
     return status;
 }
 
 static int prepare(struct job *j, struct err *err)
 {
-    sigset_t set;
-
-    child_signals();
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGHUP);
-    (void)sigaddset(&set, SIGUSR1);
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    j->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
-    if (j->signal_fd < 0)
-        return err_sys(err, "signalfd");
+    if (interrupt_open(&j->signal_fd, err) < 0)
+        return -1;
     if (settings_load(j->o.config, &j->settings, err) < 0)
         return -1;
-    /* A keeper of our own speaks of its business only when something is wrong. */
-    if (!getenv("LOG_LEVEL") && setenv("LOG_LEVEL", "error", 1) < 0)
-        return err_sys(err, "setenv");
     log_init("run", LOG_ERROR, LOG_TEXT, STDERR_FILENO);
-    if (open_core(j, err) < 0 || load_policy(j, err) < 0 || read_code(j, err) < 0 ||
-        read_limits(j, err) < 0 || read_inputs(j, err) < 0)
+    if (connect_core(&j->settings, j->o.config, &j->connection, &j->core, err) < 0 ||
+        load_policy(j, err) < 0 || read_code(j, err) < 0 || read_limits(j, err) < 0 ||
+        read_inputs(j, err) < 0)
         return -1;
     j->request.policy = j->policy;
     j->request.args = (const char *const *)j->o.words + 1;
@@ -370,7 +268,7 @@ static int perform(struct job *j)
     int status;
 
     if (run_result(run)->outcome == OUTCOME_INFRA && !run_result(run)->was_sent &&
-        use_own_keeper(j, NULL) == 0) {
+        connect_own_core(&j->settings, j->o.config, &j->connection, j->core, NULL) == 0) {
         run_free(run);
         run = run_once(j);
     }

@@ -1,7 +1,8 @@
 /*
  * The monitor: a small process that holds the lock of the state directory (an older instance of
  * that name is therefore dead), starts keeper, front and porters, and restarts whichever dies. It
- * reads no request and makes no engine call.
+ * reads no request and makes no engine call. Without an engine there is no keeper: the front finds
+ * a closed pair where it would be.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 
@@ -21,6 +23,7 @@
 #include "cmd/cmd.h"
 #include "cmd/place.h"
 #include "dialects/dialects.h"
+#include "slack/board.h"
 
 enum {
     PORTERS_MAX = 16,
@@ -43,9 +46,9 @@ struct monitor {
     const char *config;
     char **workspaces;
     unsigned porters_n;
-    struct child keeper, front, porters[PORTERS_MAX];
-    int signal_fd, lock_fd;
-    bool is_stopping, is_hurried;
+    struct child keeper, front, slack, porters[PORTERS_MAX];
+    int signal_fd, lock_fd, board_fd;
+    bool has_engine, is_stopping, is_hurried;
     int64_t kill_ms;
 };
 
@@ -79,7 +82,7 @@ static int start_with(struct monitor *m, struct child *c, const int *rest, size_
 {
     auto_free char *name = xstrdup(c->name), *config = xstrdup(m->config);
     char flag[] = "--config", *argv[4];
-    int pair[2], fds[2 + PORTERS_MAX], rc;
+    int pair[2], fds[3 + PORTERS_MAX], rc;
 
     if (child_pair(pair, NULL) < 0)
         return -1;
@@ -93,6 +96,31 @@ static int start_with(struct monitor *m, struct child *c, const int *rest, size_
     rc = start(m, c, argv, fds, 1 + rest_n);
     (void)close(pair[1]);
     return rc;
+}
+
+/* Whether requests come over HTTP is told by a flag: the secret that says it is the front's. */
+static void start_slack(struct monitor *m)
+{
+    auto_free char *config = xstrdup(m->config);
+    char name[] = "_slack", flag[] = "--config", fed[] = "--fed", *argv[5];
+    size_t n = 0;
+    int pair[2], fds[2];
+
+    if (child_pair(pair, NULL) < 0)
+        return;
+    fds[0] = pair[1];
+    fds[1] = m->board_fd;
+    fill_args(m, argv, name, flag, config);
+    while (argv[n])
+        n++;
+    if (m->settings.slack_signing_secret[0])
+        argv[n++] = fed;
+    argv[n] = NULL;
+    if (m->slack.control >= 0)
+        (void)close(m->slack.control);
+    m->slack.control = pair[0];
+    (void)start(m, &m->slack, argv, fds, ARRAY_LEN(fds));
+    (void)close(pair[1]);
 }
 
 static int start_porter(struct monitor *m, unsigned i, int fd)
@@ -112,11 +140,12 @@ static void close_list(const int *fds, size_t n)
 /* The front comes with new pairs to every porter: the old porters end with the old front. */
 static int start_front(struct monitor *m, int handover)
 {
-    int rest[1 + PORTERS_MAX];
+    int rest[2 + PORTERS_MAX];
     size_t n = 0;
     int rc;
 
     rest[n++] = handover;
+    rest[n++] = m->board_fd;
     for (unsigned i = 0; i < m->porters_n; i++) {
         int pair[2];
 
@@ -127,7 +156,7 @@ static int start_front(struct monitor *m, int handover)
         rest[n++] = pair[0];
     }
     rc = start_with(m, &m->front, rest, n);
-    close_list(rest + 1, n - 1);
+    close_list(rest + 2, n - 2);
     return rc;
 }
 
@@ -145,7 +174,8 @@ static void start_pair(struct monitor *m)
 
     if (child_pair(pair, NULL) < 0)
         return;
-    (void)start_with(m, &m->keeper, &pair[0], 1);
+    if (m->has_engine)
+        (void)start_with(m, &m->keeper, &pair[0], 1);
     (void)start_front(m, pair[1]);
     close_list(pair, 2);
 }
@@ -219,6 +249,8 @@ static void reap(struct monitor *m)
             died(m, &m->keeper, status);
         else if (pid == m->front.pid)
             died(m, &m->front, status);
+        else if (pid == m->slack.pid)
+            died(m, &m->slack, status);
         for (unsigned i = 0; i < m->porters_n; i++) {
             if (pid == m->porters[i].pid)
                 died(m, &m->porters[i], status);
@@ -230,10 +262,12 @@ static void restart_due(struct monitor *m)
 {
     int64_t now = clock_ms();
 
-    if (!m->keeper.pid && m->keeper.restart_ms <= now)
+    if (m->has_engine && !m->keeper.pid && m->keeper.restart_ms <= now)
         restart(m, &m->keeper);
     if (!m->front.pid && m->front.restart_ms <= now)
         restart(m, &m->front);
+    if (m->settings.slack_enabled && !m->slack.pid && m->slack.restart_ms <= now)
+        start_slack(m);
     for (unsigned i = 0; i < m->porters_n; i++) {
         if (!m->porters[i].pid && m->porters[i].restart_ms <= now)
             restart_porter(m, i);
@@ -251,8 +285,11 @@ static void tell(const struct child *c, int sig)
 static void stop(struct monitor *m)
 {
     if (m->is_stopping) {
-        tell(&m->front, SIGTERM);
-        tell(&m->keeper, SIGTERM);
+        log_info("stopping at once");
+        /* To them a second signal, of whatever kind; a SIGTERM could be lost in a pending one. */
+        tell(&m->front, SIGINT);
+        tell(&m->keeper, SIGINT);
+        tell(&m->slack, SIGINT);
         m->is_hurried = true;
         return;
     }
@@ -260,6 +297,7 @@ static void stop(struct monitor *m)
     m->is_stopping = true;
     m->kill_ms = clock_ms() + m->settings.drain_ms + STOP_SPARE_MS;
     tell(m->front.pid ? &m->front : &m->keeper, SIGTERM);
+    tell(&m->slack, SIGTERM);
 }
 
 static bool is_over(struct monitor *m)
@@ -269,8 +307,9 @@ static bool is_over(struct monitor *m)
     if (clock_ms() > m->kill_ms) {
         tell(&m->front, SIGKILL);
         tell(&m->keeper, SIGKILL);
+        tell(&m->slack, SIGKILL);
     }
-    return !m->front.pid && !m->keeper.pid;
+    return !m->front.pid && !m->keeper.pid && !m->slack.pid;
 }
 
 static void on_signal(struct monitor *m)
@@ -298,7 +337,8 @@ static bool is_complete(const struct monitor *m)
         if (!m->porters[i].pid)
             return false;
     }
-    return m->keeper.pid && m->front.pid;
+    return (m->keeper.pid || !m->has_engine) && m->front.pid &&
+           (m->slack.pid || !m->settings.slack_enabled);
 }
 
 static void run(struct monitor *m)
@@ -330,23 +370,41 @@ static int open_signals(struct monitor *m)
     return m->signal_fd < 0 ? -1 : 0;
 }
 
+static int check_slack(const struct settings *s, struct err *err)
+{
+    if (!s->slack_enabled)
+        return 0;
+    if (!s->slack_bot_token[0])
+        return err_set(
+            err, ERR_INVALID,
+            "slack.enabled (ENABLE_SLACK): slack.bot_token (SLACK_BOT_TOKEN) is not set");
+    if (!s->slack_app_token[0] && !s->slack_signing_secret[0])
+        return err_set(err, ERR_INVALID,
+                       "slack.enabled (ENABLE_SLACK): set slack.app_token (SLACK_APP_TOKEN) for "
+                       "Socket Mode or slack.signing_secret (SLACK_SIGNING_SECRET) for HTTP");
+    return 0;
+}
+
 /* Settings and policies are read here only to refuse what is wrong before anything is started. */
 static int prepare(struct monitor *m, struct err *err)
 {
     struct policy_set set = {0};
 
-    if (settings_load(m->config, &m->settings, err) < 0 || dialects_check(&m->settings, err) < 0)
+    if (settings_load(m->config, &m->settings, err) < 0 || dialects_check(&m->settings, err) < 0 ||
+        check_slack(&m->settings, err) < 0)
         return -1;
+    m->has_engine = settings_has_engine(&m->settings);
     log_init("monitor", m->settings.log_level, m->settings.log_format, STDERR_FILENO);
     if (policy_set_load(m->settings.policies_dir, &set, err) < 0)
         return -1;
-    m->workspaces = place_workspaces(&set);
+    m->workspaces = place_workspaces(&m->settings, &set);
     policy_set_done(&set);
     while (m->workspaces[m->porters_n])
         m->porters_n++;
     if (m->porters_n > PORTERS_MAX)
         return err_set(err, ERR_LIMIT, "more than %d workspaces", PORTERS_MAX);
-    if (place_prepare(&m->settings, err) < 0 || place_lock(&m->settings, &m->lock_fd, err) < 0)
+    if (place_prepare(&m->settings, err) < 0 || place_lock(&m->settings, &m->lock_fd, err) < 0 ||
+        board_make(&m->board_fd, err) < 0)
         return -1;
     if (setenv("ONESHOT_INSTANCE", m->settings.instance, 1) < 0 || open_signals(m) < 0)
         return err_sys(err, "prepare");
@@ -365,8 +423,10 @@ int cmd_serve(int argc, char **argv)
 {
     struct monitor m = {
         .lock_fd = -1,
+        .board_fd = -1,
         .keeper = {.name = "_keeper", .control = -1},
-        .front = {.name = "_front",  .control = -1}
+        .front = {.name = "_front",  .control = -1},
+        .slack = {.name = "_slack",  .control = -1},
     };
     const struct arg table[] = {
         ARG_VALUE("--config", "-c", "FILE", &m.config,
@@ -385,6 +445,9 @@ int cmd_serve(int argc, char **argv)
     }
     if (write_pid(&m) < 0)
         log_warning("cannot write the process id below '%s'", m.settings.state_dir);
+    /* Our environment holds the secrets of every child; one that is taken over runs as our user where
+     * we are not root, and may not read them here. */
+    (void)prctl(PR_SET_DUMPABLE, 0);
     run(&m);
     log_info("stopped");
     place_free_list(m.workspaces);

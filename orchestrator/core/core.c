@@ -1,11 +1,15 @@
 #include "core/core.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/queue.h>
 
 #include "base/mem.h"
+#include "base/str.h"
+#include "core/callers.h"
 #include "core/core_state.h"
+#include "core/resolve.h"
 #include "policy/policy.h"
 
 /* A policy set and how many runs hold it. */
@@ -22,11 +26,21 @@ struct observer {
     void *ctx;
 };
 
+struct host {
+    char kind[HOST_KIND_MAX];
+    host_fn *fn;
+    void *ctx;
+};
+
 enum { OBSERVERS_MAX = 8 };
 
 struct core {
     char *spool_dir;
     struct link *link;
+    struct resolver *resolver;
+    struct callers *callers;
+    struct host hosts[HOST_KINDS];
+    size_t hosts_n;
     struct observer observers[OBSERVERS_MAX];
     size_t observers_n;
 
@@ -43,6 +57,8 @@ int core_new(const struct core_options *o, struct core **ret, struct err *err)
         return -1;
     }
     core->spool_dir = xstrdup(o->spool_dir);
+    core->resolver = resolver_new(NULL);
+    core->callers = callers_new(CALLERS_IDLE_MS);
     TAILQ_INIT(&core->sets);
     (void)pthread_mutex_init(&core->lock, NULL);
     *ret = core;
@@ -63,6 +79,8 @@ void core_free(struct core *core)
     if (!core)
         return;
     link_free(core->link);
+    resolver_free(core->resolver);
+    callers_free(core->callers);
     while ((node = TAILQ_FIRST(&core->sets)))
         drop_node(core, node);
     (void)pthread_mutex_destroy(&core->lock);
@@ -181,9 +199,38 @@ void core_tell_observers(const struct core *core, const struct run_request *requ
         core->observers[i].fn(core->observers[i].ctx, request, result);
 }
 
+void core_add_host(struct core *core, const char *kind, host_fn *fn, void *ctx)
+{
+    assert(core->hosts_n < HOST_KINDS && strlen(kind) < HOST_KIND_MAX);
+    core->hosts[core->hosts_n] = (struct host){.fn = fn, .ctx = ctx};
+    (void)str_copy(core->hosts[core->hosts_n++].kind, kind, HOST_KIND_MAX);
+}
+
+bool core_find_host(const struct core *core, const char *kind, host_fn **ret_fn, void **ret_ctx)
+{
+    for (size_t i = 0; i < core->hosts_n; i++) {
+        if (strcmp(core->hosts[i].kind, kind) != 0)
+            continue;
+        *ret_fn = core->hosts[i].fn;
+        *ret_ctx = core->hosts[i].ctx;
+        return true;
+    }
+    return false;
+}
+
+struct callers *core_callers(const struct core *core)
+{
+    return core->callers;
+}
+
 struct link *core_link(const struct core *core)
 {
     return core->link;
+}
+
+struct resolver *core_resolver(const struct core *core)
+{
+    return core->resolver;
 }
 
 const char *core_spool_dir(const struct core *core)

@@ -16,6 +16,7 @@ enum {
     TAKE_SPARE_MS = 5000, /* beyond the keeper's own limit on the wait */
     STATS_MS = 2000,
     FATE_MS = 3000,
+    TELL_MS = 3000, /* for room in the keeper's queue */
     POOLS_MAX = 4096,
 };
 
@@ -303,13 +304,32 @@ static int await(struct link *l, struct pending *p, const struct link_wait *wait
     return 0;
 }
 
-static void tell(struct link *l, const struct lease *lease, struct handover *m)
+/* One attempt. False: the keeper's queue is full, `*ret_fd` may be waited for. */
+static bool try_to_tell(struct link *l, const struct lease *lease, const struct handover *m,
+                        int *ret_fd)
 {
-    m->member = lease->member;
+    bool is_full = false;
+
     (void)pthread_mutex_lock(&l->lock);
     if (l->fd >= 0 && lease->generation == l->generation)
-        (void)io_send_msg(l->fd, m, sizeof(*m), -1);
+        is_full = io_send_msg(l->fd, m, sizeof(*m), -1) < 0 && errno == EAGAIN;
+    *ret_fd = l->fd;
     (void)pthread_mutex_unlock(&l->lock);
+    return !is_full;
+}
+
+/*
+ * No answer comes, so a message that is dropped is missed by nobody: a container that was given
+ * back would live on until its deadline. Hence the wait for a keeper that has much to do.
+ */
+static void tell(struct link *l, const struct lease *lease, struct handover *m)
+{
+    int64_t deadline = clock_ms() + TELL_MS;
+    int fd;
+
+    m->member = lease->member;
+    while (!try_to_tell(l, lease, m, &fd) && clock_ms() < deadline)
+        (void)io_wait(fd, POLLOUT, deadline);
 }
 
 static void tell_cancel(struct link *l, uint64_t seq)
@@ -343,8 +363,13 @@ int link_take(struct link *l, const struct handover_take *take, const struct lin
                               .taken = p.answer.u.taken};
         return 0;
     }
-    if (p.fd >= 0)
-        (void)close(p.fd);
+    if (p.answer.type == HANDOVER_TAKEN) {
+        /* The stream got lost on the way: no descriptor was left here to take it with. */
+        struct lease lost = {.member = p.answer.member, .generation = generation, .fd = -1};
+
+        tell(l, &lost, &(struct handover){.type = HANDOVER_DONE});
+        return err_set(err, ERR_BUSY, "no descriptor was left for the container's stream");
+    }
     *ret_refusal = p.answer;
     return err_set(err, ERR_BUSY, "%s", refuse_text((enum refuse_reason)p.answer.reason));
 }

@@ -23,7 +23,7 @@ void metrics_free(struct metrics *m);
 void metrics_observe(void *ctx, const struct run_request *request, const struct run_result *result);
 
 /*
- * Further figures that other rooms append when the text is made, with metrics_family and buf_fmt.
+ * Further figures that other rooms append when the text is made, with the functions below.
  * Register before serving; up to METRICS_SOURCES.
  */
 enum { METRICS_SOURCES = 8 };
@@ -35,6 +35,15 @@ void metrics_family(struct buf *b, const char *name, const char *type, const cha
 
 /* ` label="value"` without the blank, the value escaped; `sep` stands in front ('{' or ','). */
 void metrics_label(struct buf *b, char sep, const char *label, const char *value);
+
+/* The value of a sample, behind its labels, and the end of its line. */
+void metrics_value(struct buf *b, uint64_t value);
+
+/* A family of one sample without labels, and a sample with one label. */
+void metrics_single(struct buf *b, const char *name, const char *type, const char *help,
+                    uint64_t value);
+void metrics_labelled(struct buf *b, const char *name, const char *label, const char *value,
+                      uint64_t number);
 
 struct metrics_pools {
     const struct handover_pool *pools;

@@ -11,10 +11,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "core/porter_state.h"
 
@@ -131,16 +131,6 @@ static void close_others(int a, int b)
     (void)close_range(high + 1, ~0U, 0);
 }
 
-static void want_files(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_WANTED)
-        return;
-    limit.rlim_cur = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 /* Without the right to (a container may have taken it from root) paths stay checked as they are. */
 static void enter(int dir_fd)
 {
@@ -180,7 +170,10 @@ static int drop_capabilities(struct err *err)
     return 0;
 }
 
-/* What the serving part and the C library below it need; everything else fails with EPERM. */
+/*
+ * What the serving part and the C library below it need; everything else fails with EPERM. (sysinfo:
+ * qsort of glibc before 2.37 asks it how much memory there is, and takes the answer unseen.)
+ */
 static const char *const calls[] = {
     "recvmsg",      "sendmsg",      "poll",        "ppoll",           "read",
     "write",        "writev",       "close",       "openat",          "openat2",
@@ -190,7 +183,7 @@ static const char *const calls[] = {
     "munmap",       "mremap",       "madvise",     "futex",           "clock_gettime",
     "gettid",       "getpid",       "tgkill",      "geteuid",         "rt_sigprocmask",
     "rt_sigaction", "rt_sigreturn", "sigaltstack", "restart_syscall", "sched_yield",
-    "exit",         "exit_group",
+    "exit",         "exit_group",   "sysinfo",
 };
 
 static int allow_calls(scmp_filter_ctx ctx)
@@ -224,7 +217,7 @@ int porter_confine(int dir_fd, int fd, struct err *err)
     const bool is_root = geteuid() == 0;
 
     close_others(dir_fd, fd);
-    want_files();
+    io_want_files(FILES_WANTED);
     if (is_root) {
         enter(dir_fd);
         empty_bounding_set();

@@ -15,9 +15,11 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "core/core_state.h"
+#include "core/run_calls.h"
+#include "core/run_relay.h"
 #include "core/run_state.h"
 
-enum { HARD_LATE_MS = 2000 };
+enum { HARD_LATE_MS = 2000, POLLED = 5 };
 
 struct run *run_new(struct core *core, const struct run_request *request)
 {
@@ -84,11 +86,26 @@ static int take(struct run *run, const struct handover_take *ask, struct err *er
     return -1;
 }
 
-static int list_workspace(struct run *run, struct err *err)
+/*
+ * What the workspace holds now that the run's turn has come: who waits in line shall not keep a
+ * list, which may be long, and see what those before it leave.
+ */
+static int list_workspace(struct run *run, struct handover_take *ask, struct err *err)
 {
     struct workspace *w = run->request->workspace;
+    uint64_t bytes = 0;
 
-    return w ? workspace_list(w, &run->sent, &run->sent_n, err) : 0;
+    if (!w)
+        return 0;
+    if (workspace_list(w, &run->sent, &run->sent_n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < run->sent_n; i++)
+        bytes += run->sent[i].size;
+    if (bytes < RUN_BYTES_PER_MS)
+        return 0;
+    ask->run_ms += (uint32_t)(bytes / RUN_BYTES_PER_MS);
+    link_extend(core_link(run->core), &run->lease, ask->run_ms);
+    return 0;
 }
 
 /* The hard deadline counted the transfer of inputs in; from now on only the program's time counts. */
@@ -108,10 +125,6 @@ static void begin(struct run *run)
     struct err err = {0};
 
     run->phase = PHASE_DONE;
-    if (list_workspace(run, &err) < 0) {
-        run_result_infra(run, &err, 1);
-        return;
-    }
     run_job_plan(run, &ask);
     if (run->job_timeout_ms == 0) {
         run->result.outcome = OUTCOME_TIMEOUT;
@@ -123,6 +136,10 @@ static void begin(struct run *run)
             cancelled(run);
         else
             run_result_infra(run, &err, run->result.retry_after_s);
+        return;
+    }
+    if (list_workspace(run, &ask, &err) < 0) {
+        run_result_infra(run, &err, 1);
         return;
     }
     run->storage = xmalloc(RUN_READ);
@@ -147,6 +164,7 @@ static void ask_to_stop(struct run *run)
     if (run->cancel_is_due)
         return;
     run->cancel_is_due = true;
+    run_calls_end(run);
     if (run->hard_ms > clock_ms() + RUN_CANCEL_MS)
         run->hard_ms = clock_ms() + RUN_CANCEL_MS;
 }
@@ -213,27 +231,40 @@ static void be_impatient(struct run *run, int64_t until)
     run->is_overdue = true;
 }
 
+/* True when the time is up. */
+static bool wait_until(const struct run *run, struct pollfd *f, size_t n, int64_t until)
+{
+    int64_t relay = run->relay ? relay_due_ms(run->relay) : INT64_MAX;
+    int64_t calls = run_calls_due_ms(run), due = relay < calls ? relay : calls;
+    int found = poll(f, n, clock_left_ms(due < until ? due : until));
+
+    return (found == 0 && due >= until) || clock_ms() >= run->hard_ms + HARD_LATE_MS;
+}
+
 static void wait_and_read(struct run *run)
 {
     enum feeding feeding = run->phase == PHASE_COLLECT ? FEED_OVER : run_job_feed(run);
-    struct pollfd f[4] = {
-        {.fd = run->lease.fd,
-         .events = (short)(POLLIN | (feeding == FEED_WANTS_WRITE ? POLLOUT : 0))            },
-        {.fd = run->is_told ? -1 : run->request->client_fd,              .events = POLLRDHUP},
-        {.fd = run->cancel_fd,                                           .events = POLLIN   },
-        {.fd = feeding == FEED_WANTS_READ ? run->request->stdin_fd : -1, .events = POLLIN   },
-    };
+    struct pollfd f[POLLED + RELAY_POLLED];
+    size_t relayed = run->relay ? relay_poll(run->relay, f + POLLED) : 0;
     int64_t until;
-    int n;
 
+    f[0] = (struct pollfd){.fd = run->lease.fd,
+                           .events = (short)(POLLIN | (feeding == FEED_WANTS_WRITE ? POLLOUT : 0))};
+    f[1] = (struct pollfd){.fd = run->is_told ? -1 : run->request->client_fd, .events = POLLRDHUP};
+    f[2] = (struct pollfd){.fd = run->cancel_fd, .events = POLLIN};
+    f[3] = (struct pollfd){.fd = feeding == FEED_WANTS_READ ? run->request->stdin_fd : -1,
+                           .events = POLLIN};
+    f[4] = (struct pollfd){.fd = run_calls_fd(run), .events = POLLIN};
     if (run->phase == PHASE_COLLECT)
         extend_for_files(run);
     until = patience_ms(run);
-    n = poll(f, 4, clock_left_ms(until));
-    if (n == 0 || clock_ms() >= run->hard_ms + HARD_LATE_MS) {
+    if (wait_until(run, f, POLLED + relayed, until)) {
         be_impatient(run, until);
         return;
     }
+    if (relayed)
+        relay_serve(run->relay, f + POLLED, relayed);
+    run_calls_serve(run);
     if (f[1].revents) {
         cancelled(run);
         run->phase = PHASE_DONE;
@@ -282,6 +313,13 @@ static void finish_times(struct run *run)
         r->err_bytes = r->err_out.size;
 }
 
+/* Its connections are counted before the result is final; an overdue run keeps none either. */
+static void end_relay(struct run *run)
+{
+    relay_free(run->relay);
+    run->relay = NULL;
+}
+
 void run_next(struct run *run, struct run_event *ret)
 {
     if (run->phase == PHASE_NEW) {
@@ -298,6 +336,10 @@ void run_next(struct run *run, struct run_event *ret)
             wait_and_read(run);
     }
     run_incoming_drop(run);
+    if (run->ended_us && !run->is_overdue && !run->cancel_is_due)
+        run_relay_deliver(run);
+    end_relay(run);
+    run_calls_end(run);
     run_result_check(&run->result);
     finish_times(run);
     *ret = (struct run_event){.kind = RUN_DONE};
@@ -341,6 +383,8 @@ void run_free(struct run *run)
     core_tell_observers(run->core, run->request, &run->result);
     run_result_done(&run->result);
     workspace_entries_free(run->sent, run->sent_n);
+    end_relay(run);
+    run_calls_free(run);
     if (run->cancel_fd >= 0)
         (void)close(run->cancel_fd);
     free(run->storage);

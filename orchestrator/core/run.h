@@ -9,9 +9,10 @@
 #include "base/err.h"
 #include "base/random.h"
 #include "base/spool.h"
+#include "core/host.h"
 #include "core/outcome.h"
+#include "core/relay.h"
 
-struct core;
 struct policy;
 struct workspace;
 
@@ -24,7 +25,7 @@ struct run_file {
     const struct spool *data;
 };
 
-enum run_value { RUN_VALUE_NONE, RUN_VALUE_LAST_EXPRESSION };
+enum run_value { RUN_VALUE_NONE, RUN_VALUE_LAST_EXPRESSION, RUN_VALUE_BRANCH };
 
 /* What a dialect asks for. Everything is borrowed until run_free. */
 struct run_request {
@@ -34,9 +35,13 @@ struct run_request {
     size_t code_len;
     const char *filename; /* what tracebacks call the program: "<string>", "main.py" */
     bool extract;         /* look for code in markdown and dict text (contracts/aiq.md) */
-    enum run_value value;
-    bool may_await; /* `await` outside of functions; with a value it is allowed anyway */
-    int figures;    /* 1 save open figures at the end, 0 do not, -1 as the policy says */
+    enum run_value value; /* BRANCH: of the branch that ran, too, else `_` (executor.md) */
+    size_t value_max;     /* bytes of a BRANCH's JSON; a larger one fails the run; 0: it is cut */
+    bool may_await;       /* `await` outside of functions; with a value it is allowed anyway */
+    int figures;          /* 1 save open figures at the end, 0 do not, -1 as the policy says */
+    const char *context;  /* a JSON object: variables of the program; NULL: none */
+    const char *tools;    /* {"modules":[…]}, what it may import and call; NULL: none */
+    const char *tools_workspace; /* where their tree of files stands; NULL: RUN_TOOLS_WORKSPACE */
 
     const char *stdin_data;
     size_t stdin_len;
@@ -62,6 +67,7 @@ struct run_request {
 };
 
 #define RUN_TIMEOUT_DEFAULT INT64_MIN
+#define RUN_TOOLS_WORKSPACE "/tmp/mcp_workspace"
 
 struct run_out_file {
     char *path;
@@ -110,7 +116,9 @@ struct run_result {
     uint64_t memory; /* the limit that held, bytes */
     char container[65], image[72];
     bool was_warm;
-    uint32_t lacks; /* comfort that its engine lacks, bits of enum engine_lack */
+    struct relay_counts relay; /* what its connections came to */
+    struct host_counts calls;  /* and its host calls */
+    uint32_t lacks;            /* comfort that its engine lacks, bits of enum engine_lack */
     int64_t started_wall_ms;
 };
 

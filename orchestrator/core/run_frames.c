@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/path.h"
+#include "core/run_calls.h"
+#include "core/run_relay.h"
 #include "core/run_state.h"
 
 enum { BREACH = -1, QUIET = 0, TELL = 1 };
@@ -38,33 +40,73 @@ static void note_order(struct run *run, bool is_stderr, uint64_t offset, uint32_
     };
 }
 
+/*
+ * How many of the bytes stand before the first character past `most` (0: all). A character may come
+ * in pieces; what is no UTF-8 counts byte by byte.
+ */
+static uint32_t count_shown(struct shown *s, uint64_t most, const uint8_t *data, uint32_t len)
+{
+    s->bytes += len;
+    for (uint32_t i = 0; most && i < len; i++) {
+        if (s->tail && (data[i] & 0xc0) == 0x80) {
+            s->tail--;
+            continue;
+        }
+        s->tail = 0;
+        if (s->characters == most)
+            return i;
+        s->characters++;
+        s->tail = data[i] >= 0xf0 ? 3 : data[i] >= 0xe0 ? 2 : data[i] >= 0xc0 ? 1 : 0;
+    }
+    return len;
+}
+
 static int output(struct run *run, const struct frame *f, struct run_event *ret)
 {
     bool is_stderr = f->type == FRAME_STDERR;
+    const struct policy *p = run->request->policy;
     struct run_result *r = &run->result;
     struct spool *s = is_stderr ? &r->err_out : &r->out;
     bool *is_cut = is_stderr ? &r->err_is_cut : &r->out_is_cut;
+    struct shown *shown = &run->shown[is_stderr];
     struct err err = {0};
+    uint32_t len;
 
     if (run->is_told)
         return QUIET;
-    if (s->size + f->len > (uint64_t)run->request->policy->output_soft)
+    if (shown->bytes + f->len > (uint64_t)p->output_soft)
         return breach(run, "more output than was allowed");
-    note_order(run, is_stderr, s->size, f->len);
-    if (spool_add(s, f->data, f->len, &err) < 0) {
+    len = count_shown(shown, (uint64_t)p->output_characters, f->data, f->len);
+    *is_cut = *is_cut || len < f->len;
+    note_order(run, is_stderr, s->size, len);
+    if (spool_add(s, f->data, len, &err) < 0) {
         if (!*is_cut)
             log_warning("run %s: output is cut: %s", r->id, err.msg);
         *is_cut = true;
         return QUIET;
     }
     *ret = (struct run_event){
-        .kind = is_stderr ? RUN_STDERR : RUN_STDOUT, .data = (const char *)f->data, .len = f->len};
-    return f->len ? TELL : QUIET;
+        .kind = is_stderr ? RUN_STDERR : RUN_STDOUT, .data = (const char *)f->data, .len = len};
+    return len ? TELL : QUIET;
 }
 
 static int text(struct run *run, struct buf *b, const struct frame *f)
 {
     return buf_add(b, f->data, f->len) < 0 ? breach(run, "a value is too large") : QUIET;
+}
+
+/* The worker says itself that a value is too large; who sends it all the same has forged it. */
+static int value(struct run *run, const struct frame *f)
+{
+    const struct run_request *q = run->request;
+    size_t most = q->value_max && q->value_max < RUN_VALUE_MAX ? q->value_max : RUN_VALUE_MAX;
+
+    if (q->value == RUN_VALUE_NONE)
+        return QUIET; /* sent unasked it would only take memory */
+    if (f->len <= most - run->result.value.len)
+        return text(run, &run->result.value, f);
+    run_result_misused(run, "the return value is larger than it may be");
+    return BREACH;
 }
 
 /* ---- files ---- */
@@ -178,6 +220,19 @@ static int told(struct run *run, int rc, struct run_event *ret)
     return rc;
 }
 
+/*
+ * Empty files and directories count too. A workspace takes whatever fits into the container's two
+ * file systems, and the container has no more of anything than these have inodes.
+ */
+static bool is_too_many(struct run *run)
+{
+    const struct policy *p = run->request->policy;
+
+    if (run->entries_n++ >= 2 * (uint64_t)p->inodes)
+        return true;
+    return !run->request->workspace && run->result.files_n >= (size_t)p->files_out;
+}
+
 static int out_entry(struct run *run, const struct frame *f, struct run_event *ret)
 {
     auto_free char *path = NULL;
@@ -186,9 +241,10 @@ static int out_entry(struct run *run, const struct frame *f, struct run_event *r
     if (!entry_decode(&e, f->data, f->len) || !(path = checked_path(&e)))
         return breach(run, "a bad file entry");
     if (e.size > files_limit(run) || run->files_total > files_limit(run) - e.size ||
-        (!run->request->workspace &&
-         run->result.files_n >= (size_t)run->request->policy->files_out))
+        is_too_many(run))
         return breach(run, "more files than were allowed");
+    if (e.is_tmp && !run->request->policy->gather_tmp)
+        return breach(run, "a file of /tmp that was not asked for");
     if (e.kind == ENTRY_DIR) {
         struct err err = {0};
 
@@ -281,6 +337,8 @@ static int ended(struct run *run)
 {
     run->phase = PHASE_COLLECT;
     run->ended_us = clock_us();
+    run_relay_end(run);
+    run_calls_end(run);
     return QUIET;
 }
 
@@ -295,21 +353,38 @@ static int finished(struct run *run, const struct frame *f)
     return QUIET;
 }
 
-/*
- * Host calls are a right that a policy gives; without it the program gets an answer, not a wait.
- * Who asks on and on, or takes no answers, waits for ever: that is a program's own affair.
- */
+/* The stream is in order, but a program that floods its host calls is not worth its container. */
 static int call(struct run *run, const struct frame *f)
 {
-    if (!(f->flags & FRAME_MORE) && run->calls_n < RUN_ANSWERS)
-        run->calls[run->calls_n++] = f->id;
-    return QUIET;
+    const char *misuse = run_calls_frame(run, f);
+
+    if (!misuse)
+        return QUIET;
+    run_result_misused(run, misuse);
+    return BREACH;
+}
+
+static int taken(struct run *run, const struct frame *f)
+{
+    const char *wrong = run_calls_taken(run, f);
+
+    return wrong ? breach(run, wrong) : QUIET;
+}
+
+static int relayed(struct run *run, const struct frame *f)
+{
+    const char *wrong =
+        run_relay_is_allowed(run) ? run_relay_frame(run, f) : "a frame out of place";
+
+    return wrong ? breach(run, wrong) : QUIET;
 }
 
 static int while_running(struct run *run, const struct frame *f, struct run_event *ret)
 {
     switch (f->type) {
     case FRAME_STARTED:
+        if (run->phase == PHASE_RUNNING)
+            return breach(run, "a second STARTED");
         run->phase = PHASE_RUNNING;
         *ret = (struct run_event){.kind = RUN_STARTED};
         return TELL;
@@ -317,13 +392,20 @@ static int while_running(struct run *run, const struct frame *f, struct run_even
     case FRAME_STDERR:
         return output(run, f, ret);
     case FRAME_VALUE:
-        return text(run, &run->result.value, f);
+        return value(run, f);
     case FRAME_FAULT:
         return text(run, &run->result.fault, f);
     case FRAME_CALL:
         return call(run, f);
+    case FRAME_TAKEN:
+        return taken(run, f);
     case FRAME_STEP:
         return QUIET; /* nobody has asked for them */
+    case FRAME_RELAY_OPEN:
+    case FRAME_RELAY_DATA:
+    case FRAME_RELAY_CLOSE:
+    case FRAME_RELAY_MORE:
+        return relayed(run, f);
     case FRAME_ENDED:
         return ended(run);
     default:

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/json.h"
+#include "core/run_calls.h"
+#include "core/run_relay.h"
 #include "core/run_state.h"
 
 enum {
@@ -26,8 +28,6 @@ static uint64_t input_bytes(const struct run *run)
 
     for (size_t i = 0; i < run->request->files_n; i++)
         n += run->request->files[i].data->size;
-    for (size_t i = 0; i < run->sent_n; i++)
-        n += run->sent[i].size;
     return n;
 }
 
@@ -44,6 +44,7 @@ void run_job_plan(struct run *run, struct handover_take *ret_take)
     const struct policy *p = q->policy;
     int64_t timeout = q->timeout_ms == RUN_TIMEOUT_DEFAULT ? p->time_default_ms : q->timeout_ms;
     int64_t wait = p->queue_wait_ms, grace = p->time_grace_ms;
+    int64_t listing = q->workspace ? RUN_LIST_MS : 0;
 
     if (timeout > p->time_max_ms)
         timeout = p->time_max_ms;
@@ -59,7 +60,7 @@ void run_job_plan(struct run *run, struct handover_take *ret_take)
         .policy = p->key,
         .memory = q->memory == (uint64_t)p->memory ? 0 : q->memory,
         .wait_ms = as_ms(wait),
-        .run_ms = as_ms(timeout + grace + RUN_HARD_SPARE_MS) +
+        .run_ms = as_ms(timeout + grace + RUN_HARD_SPARE_MS + listing) +
                   as_ms((int64_t)(input_bytes(run) / RUN_BYTES_PER_MS)),
     };
 }
@@ -110,24 +111,52 @@ static void put_env(struct buf *b, const struct run_pair *env, size_t n)
     }
 }
 
+/* What only some requests have. */
+static void put_extras(struct buf *b, const struct run_request *q)
+{
+    const char *workspace = q->tools_workspace ? q->tools_workspace : RUN_TOOLS_WORKSPACE;
+
+    if (q->policy->validation) {
+        (void)buf_str(b, ",\"validation\":");
+        (void)buf_str(b, q->policy->validation);
+    }
+    if (q->value_max)
+        (void)buf_fmt(b, ",\"value_max\":%zu", q->value_max);
+    if (q->context) {
+        (void)buf_str(b, ",\"context\":");
+        (void)buf_str(b, q->context);
+    }
+    if (q->tools) { /* {"modules": …, laid open for one more member */
+        (void)buf_str(b, ",\"tools\":{");
+        put_member(b, "workspace", workspace);
+        (void)buf_char(b, ',');
+        (void)buf_str(b, q->tools + 1);
+    }
+}
+
 static void put_meta(struct buf *out, const struct run_request *q)
 {
+    static const char *const values[] = {[RUN_VALUE_NONE] = "none",
+                                         [RUN_VALUE_LAST_EXPRESSION] = "last_expression",
+                                         [RUN_VALUE_BRANCH] = "branch"};
     CLEANUP(buf_done) struct buf b = {0};
     bool figures = q->figures < 0 ? q->policy->figures : q->figures > 0;
 
-    buf_init(&b, HEAD_MAX);
+    buf_init(&b, JOB_META_MAX);
     (void)buf_char(&b, '{');
     put_member(&b, "filename", q->filename);
     (void)buf_char(&b, ',');
-    put_member(&b, "value", q->value == RUN_VALUE_LAST_EXPRESSION ? "last_expression" : "none");
+    put_member(&b, "value", values[q->value]);
     (void)buf_fmt(&b, ",\"extract\":%s,\"figures\":%s,\"await\":%s,\"stdin\":%s,\"argv\":[",
                   q->extract ? "true" : "false", figures ? "true" : "false",
-                  q->may_await || q->value == RUN_VALUE_LAST_EXPRESSION ? "true" : "false",
+                  q->may_await || q->value != RUN_VALUE_NONE ? "true" : "false",
                   q->stdin_len || q->stdin_fd >= 0 ? "true" : "false");
     put_args(&b, q->args);
     (void)buf_str(&b, "],\"env\":{");
     put_env(&b, q->env, q->env_n);
-    (void)buf_str(&b, "}}");
+    (void)buf_char(&b, '}');
+    put_extras(&b, q);
+    (void)buf_char(&b, '}');
     put_parts(out, FRAME_META, buf_get(&b), b.len);
     out->is_full = out->is_full || b.is_full;
 }
@@ -149,6 +178,8 @@ static void put_job(struct run *run, struct buf *b)
 
     if (p->gather || q->workspace)
         job.flags |= JOB_GATHER | (p->gather_tmp ? JOB_TMP : 0U);
+    if (p->validation)
+        job.flags |= JOB_CHECK;
     if (q->workspace) {
         job.flags |= JOB_SYNC;
         job.file_max = job.files_max = (uint64_t)p->workspace_quota;
@@ -264,6 +295,8 @@ static void stdin_frame(struct run *run, size_t n)
 {
     run->feed_at = 0;
     run->feed_len = FRAME_HEAD + n;
+    run->feed_from = run->feed;
+    run_relay_note_feed(run, n);
     frame_put_head(run->feed, FRAME_STDIN, run->stdin_is_over ? 0 : FRAME_MORE, 0, (uint32_t)n);
 }
 
@@ -303,39 +336,48 @@ static bool next_cancel(struct run *run)
     run->cancel_was_sent = true;
     run->feed_at = 0;
     run->feed_len = FRAME_HEAD;
+    run->feed_from = run->feed;
     frame_put_head(run->feed, FRAME_CANCEL, 0, 0, 0);
     return true;
 }
 
-static bool next_answer(struct run *run)
-{
-    static const char answer[] = "{\"error\":{\"type\":\"PermissionError\","
-                                 "\"message\":\"host calls are not allowed by this policy\"}}";
-    size_t n = sizeof(answer) - 1;
-
-    if (run->calls_answered == run->calls_n)
-        return false;
-    frame_put_head(run->feed, FRAME_REPLY, 0, run->calls[run->calls_answered++], (uint32_t)n);
-    memcpy(run->feed + FRAME_HEAD, answer, n);
-    run->feed_at = 0;
-    run->feed_len = FRAME_HEAD + n;
-    return true;
-}
-
-/* Makes the next frame, or says that there is none (now). */
-static enum feeding next_feed(struct run *run)
+static enum feeding next_stdin(struct run *run)
 {
     const struct run_request *q = run->request;
 
-    if (next_cancel(run) || (!run->cancel_was_sent && next_answer(run)))
-        return FEED_WANTS_WRITE;
-    if (run->cancel_was_sent || run->stdin_is_over || (q->stdin_fd < 0 && !q->stdin_len))
+    if (run->stdin_is_over || (q->stdin_fd < 0 && !q->stdin_len) ||
+        !run_relay_may_feed(run, RUN_FEED))
         return FEED_OVER;
     if (q->stdin_fd < 0)
         next_from_memory(run);
     else if (!next_from_fd(run))
         return FEED_WANTS_READ;
     return FEED_WANTS_WRITE;
+}
+
+/* Connections and answers to host calls take turns … */
+static bool feed_others(struct run *run)
+{
+    run->calls_had_turn = !run->calls_had_turn;
+    if (run->calls_had_turn)
+        return run_calls_feed(run) || run_relay_feed(run);
+    return run_relay_feed(run) || run_calls_feed(run);
+}
+
+/* … and both with the input. Makes the next frame, or says that there is none (now). */
+static enum feeding next_feed(struct run *run)
+{
+    enum feeding rest;
+
+    if (next_cancel(run))
+        return FEED_WANTS_WRITE;
+    if (run->cancel_was_sent)
+        return FEED_OVER;
+    run->relay_had_turn = !run->relay_had_turn;
+    if (run->relay_had_turn && feed_others(run))
+        return FEED_WANTS_WRITE;
+    rest = next_stdin(run);
+    return rest != FEED_WANTS_WRITE && feed_others(run) ? FEED_WANTS_WRITE : rest;
 }
 
 enum feeding run_job_feed(struct run *run)
@@ -349,7 +391,7 @@ enum feeding run_job_feed(struct run *run)
             if (next != FEED_WANTS_WRITE)
                 return next;
         }
-        k = send(run->lease.fd, run->feed + run->feed_at, run->feed_len - run->feed_at,
+        k = send(run->lease.fd, run->feed_from + run->feed_at, run->feed_len - run->feed_at,
                  MSG_DONTWAIT | MSG_NOSIGNAL);
         if (k < 0)
             return errno == EPIPE || errno == ECONNRESET ? FEED_OVER : FEED_WANTS_WRITE;

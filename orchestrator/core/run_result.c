@@ -1,6 +1,8 @@
+#include <signal.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/json_scan.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -166,9 +168,20 @@ void run_result_infra(struct run *run, const struct err *err, int retry_s)
         say(r, err->msg);
 }
 
+void run_result_misused(struct run *run, const char *how)
+{
+    struct run_result *r = &run->result;
+
+    r->outcome = OUTCOME_CODE_ERROR;
+    r->term_signal = SIGKILL;
+    r->exit_code = 128 + SIGKILL;
+    say(r, how);
+}
+
 void run_result_timeout(struct run *run)
 {
     run->result.outcome = OUTCOME_TIMEOUT;
+    run->result.exit_code = -1; /* a late report may have said another */
     say_timeout(run);
 }
 
@@ -210,6 +223,15 @@ static void check_json(struct run_result *r, struct buf *b, const char *what)
     buf_clear(b);
 }
 
+/* Nothing has run: the fault is the worker's own word. */
+static void say_refusal(struct run_result *r)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *fault = cJSON_ParseWithLength(buf_get(&r->fault), r->fault.len);
+    const char *why = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fault, "message"));
+
+    say(r, why ? why : "the program was refused");
+}
+
 void run_result_check(struct run_result *r)
 {
     check_json(r, &r->value, "value");
@@ -217,4 +239,6 @@ void run_result_check(struct run_result *r)
     /* Somebody who ends well after all, by os._exit() for one, has not failed. */
     if (r->outcome == OUTCOME_OK || (r->fault.len && buf_get(&r->fault)[0] != '{'))
         buf_clear(&r->fault);
+    if (r->outcome == OUTCOME_BLOCKED)
+        say_refusal(r);
 }

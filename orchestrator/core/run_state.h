@@ -15,16 +15,17 @@
 
 enum {
     RUN_FEED = 4096,                         /* a STDIN frame */
-    RUN_ANSWERS = 64,                        /* host calls that are answered */
     RUN_READ = 2 * (FRAME_HEAD + FRAME_MAX), /* storage of the frame reader */
     RUN_VALUE_MAX = 16 * 1024 * 1024,
     RUN_FAULT_MAX = 2 * 1024 * 1024,
     RUN_OMITTED_MAX = 1000,
     RUN_LOG_MAX = 100000,
     RUN_HARD_SPARE_MS = 400,  /* soft end + grace to the keeper's kill: for stop and gathering */
+    RUN_LIST_MS = 2000,       /* to look through a workspace */
     RUN_COLLECT_MS = 2000,    /* gathering, before the size is counted in */
     RUN_BYTES_PER_MS = 16384, /* slowest transfer that is waited for */
     RUN_CANCEL_MS = 1000,     /* a cancelled run may still tell what it printed */
+    RUN_DELIVER_MS = 300,     /* for what a run sent whose time is up */
 };
 
 enum run_phase {
@@ -46,6 +47,12 @@ struct incoming {
     mode_t mode;
 };
 
+/* What came of one stream of output, and how much of it is kept. */
+struct shown {
+    uint64_t bytes, characters; /* the former with those that are not kept */
+    unsigned tail;              /* bytes that the last character still lacks */
+};
+
 struct run {
     struct core *core;
     const struct run_request *request;
@@ -61,12 +68,19 @@ struct run {
 
     struct workspace_entry *sent; /* what the workspace held at the start */
     size_t sent_n;
-    size_t stdin_done;      /* bytes of standard input that were put into frames */
-    uint8_t feed[RUN_FEED]; /* the STDIN frame that is being sent */
+    size_t stdin_done;        /* bytes of standard input that were put into frames */
+    uint8_t feed[RUN_FEED];   /* a frame that is being sent … */
+    const uint8_t *feed_from; /* … here, or in the relay */
     size_t feed_at, feed_len;
-    bool stdin_is_over;          /* the last STDIN frame was made */
-    uint16_t calls[RUN_ANSWERS]; /* whose answers are due */
-    size_t calls_n, calls_answered;
+    bool stdin_is_over; /* the last STDIN frame was made */
+
+    struct calls *calls; /* NULL until the program makes a host call */
+    bool calls_are_over; /* what still comes of them is ignored */
+    bool calls_had_turn; /* the relay is next */
+
+    struct relay *relay;      /* NULL until the program opens a connection */
+    bool relay_had_turn;      /* standard input is next, before the relay and replies to calls */
+    uint32_t stdin_under_way; /* bytes of it that the warden still holds, where there is a relay */
 
     int cancel_fd;
     atomic_bool is_cancelled;
@@ -75,8 +89,9 @@ struct run {
     bool is_told;    /* the reply is out: only its files are still waited for */
 
     int64_t new_us, go_us, ended_us;
-    int64_t hard_ms; /* clock_ms after which the keeper must have killed it */
-    uint64_t files_total;
+    int64_t hard_ms;                 /* clock_ms after which the keeper must have killed it */
+    struct shown shown[2];           /* of stdout and of stderr */
+    uint64_t files_total, entries_n; /* bytes announced; files and directories */
     uint32_t job_timeout_ms, job_grace_ms;
     bool saw_ready;
 };
@@ -107,6 +122,9 @@ void run_result_init(struct run_result *r, const char *spool_dir);
 void run_result_done(struct run_result *r);
 void run_result_report(struct run *run, const struct outcome_report *report);
 void run_result_check(struct run_result *r); /* at the very end, however that came */
+
+/* The front ends the program for what it did. */
+void run_result_misused(struct run *run, const char *how);
 
 /* The end without a RESULT frame: `lost` asks the keeper what became of the container. */
 void run_result_timeout(struct run *run);

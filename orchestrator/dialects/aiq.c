@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "core/run_told.h"
 #include "dialects/exec.h"
 
 /* The client's HTTP time-out is the program's: the reply must be on its way a little earlier. */
@@ -109,10 +110,10 @@ static bool note_losses(struct run_result *r)
             continue;
         (void)snprintf(line, sizeof(line), "file not kept: %s (%s)", r->omitted[i].path,
                        r->omitted[i].reason);
-        exec_note(r, line);
+        run_note(r, line);
     }
     if (lost > LOSSES_SHOWN)
-        exec_note(r, "and further files");
+        run_note(r, "and further files");
     return lost > 0;
 }
 
@@ -129,12 +130,12 @@ static void answer_result(struct http_exchange *x, struct run_result *r)
     struct buf *text = http_parts_text(parts);
     bool is_lossy;
 
-    exec_mark_cut(r);
+    run_mark_cut(r);
     is_lossy = note_losses(r);
     if (r->outcome == OUTCOME_TIMEOUT)
-        exec_note(r, "Timed out");
-    else if (exec_limit_line(r)[0])
-        exec_note(r, exec_limit_line(r));
+        run_note(r, "Timed out");
+    else if (run_limit_line(r)[0])
+        run_note(r, run_limit_line(r));
     (void)buf_fmt(text, "{\"process_status\":\"%s\",\"stdout\":", status_word(r, is_lossy));
     http_parts_json_string(parts, &r->out);
     (void)buf_str(http_parts_text(parts), ",\"stderr\":");
@@ -188,10 +189,7 @@ static void execute(struct http_exchange *x, void *app)
         answer_text(x, 503, "The policy 'aiq' is missing");
         return;
     }
-    q = exec_request(e);
-    q->code = body.code;
-    q->code_len = strlen(body.code);
-    q->filename = "<string>";
+    q = exec_program(e, body.code, "<string>");
     q->extract = true;
     q->workspace = app_workspace(app, q->policy);
     set_times(q, body.timeout, http_arrived_ms(x));

@@ -11,12 +11,23 @@
 #include "policy/settings.h"
 #include "store/store.h"
 
+struct board;
+struct executor_counts;
+struct generator;
+struct ledger;
+struct tools;
+
 /* What the dialects work with: built once by the front, borrowed by every handler. */
 struct app {
     const struct settings *settings;
     struct core *core;
     struct metrics *metrics;
     struct store *store;
+    struct generator *generator;
+    struct tools *tools;
+    struct executor_counts *executor;
+    struct ledger *ledger;     /* of Slack's requests; NULL: there is no bot, or it fails */
+    struct board *slack_board; /* what is counted of Slack; NULL: there is no bot */
 
     struct workspace **workspaces; /* in the order of workspace_paths */
     char **workspace_paths;        /* NULL-terminated */

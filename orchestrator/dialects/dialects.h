@@ -10,7 +10,7 @@ struct settings;
 extern const struct http_api *const dialects_all[];
 const struct http_api *dialect_find(const char *name); /* or NULL */
 
-/* ERR_INVALID: a listener is to speak a dialect that there is not. */
+/* ERR_INVALID: a listener is to speak a dialect that there is not, or that needs a missing engine. */
 int dialects_check(const struct settings *s, struct err *err) MUST_CHECK;
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "base/utf8.h"
+#include "tools/tools.h"
 
 enum { STEP = 16, ARGS_MAX = 256, ENV_MAX = 64, TEXT_MAX = 128 * 1024 };
 
@@ -55,7 +56,6 @@ struct exec *exec_new(struct http_exchange *x, struct app *app, const char *dial
     e->request = (struct run_request){
         .dialect = dialect,
         .policy = p,
-        .filename = "main.py",
         .figures = -1,
         .stdin_fd = -1,
         .timeout_ms = RUN_TIMEOUT_DEFAULT,
@@ -64,12 +64,22 @@ struct exec *exec_new(struct http_exchange *x, struct app *app, const char *dial
         .client_fd = http_client_fd(x),
         .traceparent = http_header(x, "traceparent"),
     };
+    if (p->tools[0])
+        e->request.tools = exec_keep(e, tools_catalogue(app->tools, p));
     http_on_complete(x, complete, e);
     return e;
 }
 
 struct run_request *exec_request(struct exec *e)
 {
+    return &e->request;
+}
+
+struct run_request *exec_program(struct exec *e, const char *code, const char *filename)
+{
+    e->request.code = code;
+    e->request.code_len = strlen(code);
+    e->request.filename = filename;
     return &e->request;
 }
 
@@ -215,46 +225,4 @@ bool exec_is_unavailable(struct exec *e)
     (void)snprintf(seconds, sizeof(seconds), "%d", r->retry_after_s > 0 ? r->retry_after_s : 1);
     http_set_header(e->x, "Retry-After", seconds);
     return true;
-}
-
-void exec_note(struct run_result *r, const char *line)
-{
-    char last = '\n';
-
-    if (r->err_out.size && spool_read(&r->err_out, r->err_out.size - 1, &last, 1, NULL) == 1 &&
-        last != '\n' && spool_add(&r->err_out, "\n", 1, NULL) < 0)
-        return;
-    if (spool_add(&r->err_out, line, strlen(line), NULL) == 0)
-        (void)!spool_add(&r->err_out, "\n", 1, NULL);
-}
-
-void exec_mark_cut(struct run_result *r)
-{
-    static const char mark[] = "<output cut>";
-
-    if (r->out_is_cut)
-        (void)!spool_add(&r->out, mark, sizeof(mark) - 1, NULL);
-    if (r->err_is_cut)
-        (void)!spool_add(&r->err_out, mark, sizeof(mark) - 1, NULL);
-}
-
-const char *exec_limit_line(const struct run_result *r)
-{
-    switch (r->outcome) {
-    case OUTCOME_OK:
-    case OUTCOME_BLOCKED:
-        return "";
-    case OUTCOME_CODE_ERROR:
-        return r->term_signal ? r->reason : "";
-    case OUTCOME_TIMEOUT:
-    case OUTCOME_OOM:
-    case OUTCOME_PIDS:
-    case OUTCOME_DISK:
-    case OUTCOME_OUTPUT_LIMIT:
-    case OUTCOME_CANCELLED:
-    case OUTCOME_INFRA:
-    case OUTCOMES:
-        return r->reason;
-    }
-    return "";
 }

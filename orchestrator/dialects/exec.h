@@ -19,6 +19,9 @@ struct exec *exec_new(struct http_exchange *x, struct app *app, const char *dial
                       const char *policy);
 struct run_request *exec_request(struct exec *e);
 
+/* The program, and what tracebacks call it; both are borrowed. The request, for the rest of it. */
+struct run_request *exec_program(struct exec *e, const char *code, const char *filename);
+
 /* Storage that lives as long as the run. Owned by `e`. */
 char *exec_keep(struct exec *e, char *text);
 struct spool *exec_spool(struct exec *e); /* a new empty one */
@@ -33,19 +36,10 @@ int exec_check(struct exec *e, struct err *err) MUST_CHECK;
 /* Runs to the end and sets X-Run-Id, X-Container-Id and Server-Timing on the reply. */
 struct run_result *exec_run(struct exec *e);
 
-/* For streams: the run to pull. exec_headers needs the result only for what is known by then. */
+/* For streams: the run to pull. Sets X-Run-Id, which alone is known by then. */
 struct run *exec_start(struct exec *e);
 
 /* No container was had: the program was not run, answer 503 with Retry-After (which is set). */
 bool exec_is_unavailable(struct exec *e);
-
-/* Puts "<output cut>" behind a stream that was cut, where the dialect has no field that says so. */
-void exec_mark_cut(struct run_result *r);
-
-/* Adds a line of the service's own behind what the program wrote to stderr. */
-void exec_note(struct run_result *r, const char *line);
-
-/* What a client is told in one line when a limit or the infrastructure ended the run; "" else. */
-const char *exec_limit_line(const struct run_result *r);
 
 #endif

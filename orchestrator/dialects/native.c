@@ -182,10 +182,8 @@ static int read_words(struct run_request *q, const struct native_body *b, struct
 static int fill(struct http_exchange *x, struct exec *e, const struct native_body *b,
                 struct err *err)
 {
-    struct run_request *q = exec_request(e);
+    struct run_request *q = exec_program(e, b->code, "main.py");
 
-    q->code = b->code;
-    q->code_len = strlen(b->code);
     q->stdin_data = b->stdin_text;
     q->stdin_len = b->stdin_text ? strlen(b->stdin_text) : 0;
     q->wants_log = b->log;

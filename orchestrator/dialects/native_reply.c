@@ -9,7 +9,11 @@
 #include "base/str.h"
 #include "dialects/exec.h"
 
-enum { PROBLEM_MAX = 16 * 1024 };
+enum {
+    PROBLEM_MAX = 16 * 1024,
+    PIECE_MAX = 64 * 1024,
+    LOG_ENTRY_MAX = JSON_ESCAPE_MAX * PIECE_MAX + 128
+};
 
 static const char *title_of(int status)
 {
@@ -192,22 +196,49 @@ static void put_omitted(struct buf *b, const struct run_result *r)
     (void)buf_char(b, ']');
 }
 
-/* The order in which the program wrote; a piece may end inside a character, which is repaired. */
-static void put_log(struct buf *b, const struct run_result *r)
+/* A piece may end inside a character, which is repaired. */
+static void put_log_entry(struct buf *b, const struct run_result *r, const struct run_log_entry *l)
 {
-    (void)buf_str(b, ",\"log\":[");
-    for (size_t i = 0; i < r->log_n; i++) {
-        const struct run_log_entry *l = &r->log[i];
-        char piece[65536];
-        ssize_t n = spool_read(l->is_stderr ? &r->err_out : &r->out, l->offset, piece,
-                               l->len < sizeof(piece) ? l->len : sizeof(piece), NULL);
+    char piece[PIECE_MAX];
+    ssize_t n = spool_read(l->is_stderr ? &r->err_out : &r->out, l->offset, piece,
+                           l->len < sizeof(piece) ? l->len : sizeof(piece), NULL);
 
-        (void)buf_fmt(b, "%s{\"t_ms\":%u,\"stream\":\"%s\",\"text\":", i ? "," : "", l->t_ms,
-                      l->is_stderr ? "stderr" : "stdout");
-        json_put_str(b, piece, n > 0 ? (size_t)n : 0);
-        (void)buf_char(b, '}');
+    (void)buf_fmt(b, "{\"t_ms\":%u,\"stream\":\"%s\",\"text\":", l->t_ms,
+                  l->is_stderr ? "stderr" : "stdout");
+    json_put_str(b, piece, n > 0 ? (size_t)n : 0);
+    (void)buf_char(b, '}');
+}
+
+/*
+ * The order in which the program wrote: all output once more, so it is put together in a spool.
+ * NULL when that cannot be written.
+ */
+static const struct spool *make_log(struct exec *e, const struct run_result *r)
+{
+    CLEANUP(buf_done) struct buf b = {0};
+    struct spool *s = exec_spool(e);
+
+    buf_init(&b, LOG_ENTRY_MAX);
+    for (size_t i = 0; i < r->log_n; i++) {
+        if (i)
+            (void)buf_char(&b, ',');
+        put_log_entry(&b, r, &r->log[i]);
+        if (b.is_full || spool_add(s, buf_get(&b), b.len, NULL) < 0)
+            return NULL;
+        buf_clear(&b);
     }
-    (void)buf_char(b, ']');
+    return s;
+}
+
+static void put_log(struct http_parts *parts, struct exec *e, const struct run_result *r)
+{
+    const struct spool *log = make_log(e, r);
+
+    (void)buf_str(http_parts_text(parts), log ? ",\"log\":[" : ",\"log\":null");
+    if (!log)
+        return;
+    http_parts_raw(parts, log);
+    (void)buf_char(http_parts_text(parts), ']');
 }
 
 void native_put_lacks(struct buf *b, uint32_t lacks)
@@ -225,9 +256,11 @@ void native_put_lacks(struct buf *b, uint32_t lacks)
     (void)buf_char(b, ']');
 }
 
-void native_put_result(struct http_parts *parts, const struct run_result *r,
-                       const struct run_request *q, bool with_data)
+void native_put_result(struct http_parts *parts, struct exec *e, const struct run_result *r,
+                       bool with_data)
 {
+    const struct run_request *q = exec_request(e);
+
     put_status(http_parts_text(parts), r);
     (void)buf_str(http_parts_text(parts), ",\"stdout\":");
     http_parts_json_string(parts, &r->out);
@@ -251,7 +284,7 @@ void native_put_result(struct http_parts *parts, const struct run_result *r,
     (void)buf_str(http_parts_text(parts), ",\"not_enforced\":");
     native_put_lacks(http_parts_text(parts), r->lacks);
     if (q->wants_log)
-        put_log(http_parts_text(parts), r);
+        put_log(parts, e, r);
     (void)buf_char(http_parts_text(parts), '}');
 }
 
@@ -265,6 +298,6 @@ void native_answer(struct http_exchange *x, struct exec *e)
         return;
     }
     parts = http_parts_new();
-    native_put_result(parts, r, exec_request(e), true);
+    native_put_result(parts, e, r, true);
     http_reply_parts(x, 200, "application/json", parts);
 }

@@ -11,7 +11,6 @@ struct exec;
 struct http_exchange;
 struct http_parts;
 struct run_out_file;
-struct run_request;
 struct run_result;
 
 /* RFC 9457. The text names the field or what is wrong. */
@@ -25,8 +24,8 @@ void native_stream(struct http_exchange *x, struct exec *e);
 void native_put_lacks(struct buf *b, uint32_t lacks);
 
 /* The result object and a file of it. Without data a file is name, size and type. */
-void native_put_result(struct http_parts *parts, const struct run_result *r,
-                       const struct run_request *q, bool with_data);
+void native_put_result(struct http_parts *parts, struct exec *e, const struct run_result *r,
+                       bool with_data);
 void native_put_file(struct http_parts *parts, const struct run_out_file *f, bool with_data);
 
 #endif

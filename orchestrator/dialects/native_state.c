@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "dialects/app.h"
 #include "dialects/native_reply.h"
+#include "dialects/slack_state.h"
 #include "policy/policy.h"
 
 enum { STATE_MAX = 4 * 1024 * 1024 };
@@ -157,6 +158,42 @@ void native_metrics(struct http_exchange *x, void *ctx)
 
 /* ---- health ---- */
 
+static const char *not_promised(enum network_kind kind)
+{
+    return kind == NETWORK_OPEN
+               ? "programs reach the internet, private networks, metadata services, the host's own "
+                 "addresses but its loopback, and each other; nothing of it is counted or logged"
+               : "programs reach whatever that network reaches, the host's own addresses but its "
+                 "loopback among them, and each other; nothing of it is counted or logged";
+}
+
+/* Policies whose programs have a network that this service does not watch. */
+static void put_networks(struct buf *b, const struct app *app)
+{
+    struct policy_names names = {0};
+    const char *separator = "";
+
+    core_policy_names(app->core, &names);
+    (void)buf_str(b, ",\"unwatched_networks\":[");
+    for (size_t i = 0; i < names.n; i++) {
+        const struct policy *p = core_pin_policy(app->core, names.list[i].name);
+
+        if (p && (p->network.kind == NETWORK_OPEN || p->network.kind == NETWORK_JOIN)) {
+            (void)buf_fmt(b, "%s{", separator);
+            put_text(b, "policy", p->name);
+            (void)buf_char(b, ',');
+            put_text(b, "network", network_name(p));
+            (void)buf_char(b, ',');
+            put_text(b, "not_promised", not_promised(p->network.kind));
+            (void)buf_char(b, '}');
+            separator = ",";
+        }
+        core_unpin_policy(app->core, p);
+    }
+    (void)buf_char(b, ']');
+    policy_names_done(&names);
+}
+
 void native_health(struct http_exchange *x, void *ctx)
 {
     const struct app *app = ctx;
@@ -174,6 +211,8 @@ void native_health(struct http_exchange *x, void *ctx)
                   core_has_keeper(app->core) ? "true" : "false",
                   counts.is_engine_up ? "true" : "false", app->confinement);
     native_put_lacks(&b, counts.lacks);
+    put_networks(&b, app);
+    slack_put_health(&b, app);
     (void)buf_char(&b, '}');
     reply_json(x, 200, &b);
 }

@@ -23,17 +23,31 @@ static void put_plain(struct buf *out, const char *name, const char *id)
     (void)buf_fmt(out, "event: %s\ndata: {\"id\":\"%s\"}\n\n", name, id);
 }
 
+static void put_text(struct buf *out, bool is_stderr, const char *text, size_t n)
+{
+    if (!n)
+        return;
+    (void)buf_fmt(out, "event: %s\ndata: {\"text\":", is_stderr ? "stderr" : "stdout");
+    json_put_str(out, text, n);
+    (void)buf_str(out, "}\n\n");
+}
+
 static void put_output(struct stream *s, struct buf *out, const struct run_event *ev)
 {
     auto_free char *text = xmalloc(UTF8_REPAIR_MAX(ev->len));
     bool is_stderr = ev->kind == RUN_STDERR;
     size_t n = utf8_repair_feed(&s->repair[is_stderr], ev->data, ev->len, text);
 
-    if (!n)
-        return;
-    (void)buf_fmt(out, "event: %s\ndata: {\"text\":", is_stderr ? "stderr" : "stdout");
-    json_put_str(out, text, n);
-    (void)buf_str(out, "}\n\n");
+    put_text(out, is_stderr, text, n);
+}
+
+/* A character whose last bytes never came. */
+static void put_rest(struct stream *s, struct buf *out)
+{
+    char text[UTF8_REPAIR_MAX(0)];
+
+    for (int i = 0; i < 2; i++)
+        put_text(out, i, text, utf8_repair_flush(&s->repair[i], text));
 }
 
 static void open_event(struct stream *s, const char *name)
@@ -54,7 +68,7 @@ static void open_result(struct stream *s)
 
     s->is_done = true;
     open_event(s, "result");
-    native_put_result(s->parts, r, exec_request(s->exec), false);
+    native_put_result(s->parts, s->exec, r, false);
     close_event(s);
 }
 
@@ -77,6 +91,7 @@ static void tell(struct stream *s, struct buf *out, const struct run_event *ev)
         close_event(s);
         return;
     case RUN_DONE:
+        put_rest(s, out);
         open_result(s);
         return;
     }

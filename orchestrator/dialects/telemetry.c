@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "core/run_told.h"
 #include "dialects/exec.h"
 
 enum { OMITTED_SHOWN = 20, HEADER_MAX = 2048, ERROR_MAX = 64 * 1024 };
@@ -60,43 +61,24 @@ static int add_files(struct http_exchange *x, struct exec *e, const cJSON *list,
 
 /* ---- the reply ---- */
 
-/* 0, the program's status, or negative: a signal, and every limit that is none. */
 static void put_return_code(struct buf *b, const struct run_result *r)
 {
-    int code = r->exit_code;
+    int code;
 
-    if (r->outcome == OUTCOME_TIMEOUT) {
+    if (run_return_code(r, &code))
+        (void)buf_fmt(b, "%d", code);
+    else
         (void)buf_str(b, "null");
-        return;
-    }
-    if (r->term_signal)
-        code = -r->term_signal;
-    else if (r->outcome != OUTCOME_OK && r->outcome != OUTCOME_CODE_ERROR)
-        code = -9;
-    (void)buf_fmt(b, "%d", code);
-}
-
-static bool is_shared(const struct run_result *r, size_t i, const char *base)
-{
-    for (size_t k = 0; k < r->files_n; k++) {
-        if (k != i && strcmp(path_base(r->files[k].path), base) == 0)
-            return true;
-    }
-    return false;
 }
 
 /* The base name, as the original says it, unless two files share it: then the relative path. */
 static void put_name(struct buf *text, const struct run_result *r, size_t i)
 {
-    const struct run_out_file *f = &r->files[i];
-    char path[PATH_REL_MAX + 8];
-    const char *name = path_base(f->path);
+    CLEANUP(buf_done) struct buf name = {0};
 
-    if (is_shared(r, i, name)) {
-        (void)snprintf(path, sizeof(path), "%s%s", f->is_tmp ? "tmp/" : "", f->path);
-        name = path;
-    }
-    json_put_str(text, name, strlen(name));
+    buf_init(&name, PATH_REL_MAX + 8);
+    run_put_file_name(&name, r, i);
+    json_put_str(text, buf_get(&name), name.len);
 }
 
 static void put_files(struct http_parts *parts, const struct run_result *r)
@@ -139,26 +121,13 @@ static void name_omitted(struct http_exchange *x, const struct run_result *r)
     http_set_header(x, "X-Files-Omitted", buf_get(&b));
 }
 
-static void end_of_stderr(struct run_result *r, double timeout_s)
-{
-    char text[64];
-
-    if (r->outcome == OUTCOME_TIMEOUT) {
-        int n = snprintf(text, sizeof(text), "\nExecution timed out after %.15gs.", timeout_s);
-
-        (void)!spool_add(&r->err_out, text, (size_t)n, NULL);
-    } else if (exec_limit_line(r)[0]) {
-        exec_note(r, exec_limit_line(r));
-    }
-}
-
 static void answer_result(struct http_exchange *x, struct run_result *r, double timeout_s)
 {
     struct http_parts *parts = http_parts_new();
     struct buf *text = http_parts_text(parts);
 
-    exec_mark_cut(r);
-    end_of_stderr(r, timeout_s);
+    run_mark_cut(r);
+    run_note_limit(r, timeout_s);
     name_omitted(x, r);
     (void)buf_fmt(text, "{\"ok\":%s,\"return_code\":", r->outcome == OUTCOME_OK ? "true" : "false");
     put_return_code(text, r);
@@ -188,10 +157,7 @@ static void execute(struct http_exchange *x, void *app)
         answer_error(x, 503, "The policy 'telemetry' is missing");
         return;
     }
-    q = exec_request(e);
-    q->code = code;
-    q->code_len = strlen(code);
-    q->filename = "snippet.py";
+    q = exec_program(e, code, "snippet.py");
     q->extract = true;
     if (add_files(x, e, cJSON_GetObjectItemCaseSensitive(body, "files"), &err) < 0 ||
         exec_check(e, &err) < 0) {

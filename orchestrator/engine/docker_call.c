@@ -37,6 +37,7 @@ static enum err_kind kind_of(enum engine_call call, long status, const char *tex
 {
     /* Podman says 500 where Docker says 409. */
     bool is_conflict = status == 409 || (status == 500 && has(text, "already in use"));
+    bool is_ours = status >= 400 && status < 500;
 
     if (status == 503 || status == 429)
         return ERR_BUSY;
@@ -45,10 +46,12 @@ static enum err_kind kind_of(enum engine_call call, long status, const char *tex
         /* The image is the only thing that a create may miss and that a later one may find. */
         if (status == 404 && has(text, "image"))
             return ERR_NOTFOUND;
-        return is_conflict ? ERR_BUSY : ERR_PEER;
+        if (is_conflict)
+            return ERR_BUSY;
+        return is_ours ? ERR_INVALID : ERR_PEER;
     case ENGINE_ATTACH:
     case ENGINE_START:
-        return ERR_PEER;
+        return is_ours ? ERR_INVALID : ERR_PEER;
     case ENGINE_KILL:
     case ENGINE_REMOVE:
         /* A container is hard to remove only for a while: a mount is busy, a shim is slow. */

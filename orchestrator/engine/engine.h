@@ -93,7 +93,8 @@ struct engine_ops {
      * MUST. Creates the container, attaches to it (standard error is not attached) and starts it.
      * The stream carries the engine's heads (frames/mux.h). On failure nothing of it is left
      * behind, or it is left to the sweep by its labels: a create that timed out may still happen.
-     * The caller owns the descriptor, in non-blocking mode. ERR_NOTFOUND is about the image alone.
+     * The caller owns the descriptor, in non-blocking mode. ERR_NOTFOUND is about the image alone,
+     * ERR_INVALID about what was asked for: a network that is not there, an unknown runtime.
      */
     int (*park)(struct engine *e, const struct engine_spec *spec, char ret_id[ENGINE_ID_MAX],
                 int *ret_fd, struct err *err);

@@ -29,7 +29,7 @@ enum frame_type {
     FRAME_GO = 0x07,     /* everything is there: start, the time runs. To the worker: with MORE when
                             it is to be kept for another run */
     FRAME_CANCEL = 0x08, /* end the run now */
-    FRAME_REPLY = 0x09,  /* answer to CALL `id` */
+    FRAME_REPLY = 0x09,  /* answer to CALL `id`, JSON, may come in parts; REPLY_WINDOW under way */
 
     /* warden -> front */
     FRAME_READY = 0x41,   /* once, READY_TEXT: the interpreter is up */
@@ -46,16 +46,28 @@ enum frame_type {
     FRAME_OMITTED = 0x4c, /* struct entry: not sent, `reason` says why */
     FRAME_GONE = 0x4d,    /* path of an input that the program removed (JOB_SYNC) */
     FRAME_RESULT = 0x4e,  /* struct outcome_report: the last frame of a run */
+    FRAME_TAKEN = 0x4f,   /* u32: so many bytes of REPLY frames, heads too, the worker has taken */
 
-    /* both ways, once a policy has a relay */
-    FRAME_RELAY_OPEN = 0x21,  /* connection `id`: "host:port" */
-    FRAME_RELAY_DATA = 0x22,  /* bytes of connection `id` */
-    FRAME_RELAY_CLOSE = 0x23, /* half-close of the sender's side, or a u32 errno when refused */
-    FRAME_RELAY_MORE = 0x24,  /* u32: as many bytes of connection `id` were consumed */
+    /* both ways, where the policy has a relay: see frames/relay.h */
+    FRAME_RELAY_OPEN = 0x21, /* connection `id`: "host:port"; back, with nothing: connected */
+    FRAME_RELAY_DATA = 0x22, /* bytes of connection `id` */
+    FRAME_RELAY_CLOSE =
+        0x23,                /* half-close of the sender's side, or a u32 errno: refused, aborted */
+    FRAME_RELAY_MORE = 0x24, /* u32: as many bytes of connection `id` were consumed */
 
     /* worker -> warden, never seen by the front */
-    FRAME_UP = 0x61,  /* the interpreter is up */
-    FRAME_END = 0x62, /* struct end_report: the program is over, everything is flushed */
+    FRAME_UP = 0x61,      /* the interpreter is up */
+    FRAME_END = 0x62,     /* struct end_report: the program is over, everything is flushed */
+    FRAME_CHECKED = 0x63, /* validation has passed (JOB_CHECK): its first instruction is next */
+};
+
+/*
+ * Bytes of REPLY frames that the front may have on the way to a worker: one that takes none holds
+ * up nothing else of the stream. One more frame fits into what is not yet told as TAKEN.
+ */
+enum {
+    REPLY_WINDOW = 2 * (FRAME_HEAD + FRAME_MAX),
+    REPLY_TOLD = REPLY_WINDOW / 4, /* TAKEN comes when so many were taken */
 };
 
 enum {

@@ -20,6 +20,7 @@ const char *refuse_text(enum refuse_reason reason)
         [REFUSE_WAITED] = "no container became free in time",
         [REFUSE_ENGINE] = "the container engine is not available",
         [REFUSE_IMAGE] = "the policy's image is not available",
+        [REFUSE_START] = "the engine cannot start a container of this policy",
         [REFUSE_STOPPING] = "the service is stopping",
     };
 

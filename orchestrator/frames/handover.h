@@ -35,6 +35,7 @@ enum refuse_reason {
     REFUSE_WAITED, /* nothing became free within `ms` */
     REFUSE_ENGINE, /* the engine does not answer or refuses */
     REFUSE_IMAGE,  /* the policy's image is missing */
+    REFUSE_START,  /* the engine cannot do what the policy asks for */
     REFUSE_STOPPING,
     REFUSE_REASONS,
 };

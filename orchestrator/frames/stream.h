@@ -22,7 +22,8 @@ enum job_flags {
     JOB_GATHER = 1 << 1, /* send new and changed files of the work directory back */
     JOB_TMP = 1 << 2,    /* with GATHER: also images and data files directly in /tmp */
     JOB_SYNC = 1 << 3,   /* with GATHER: also directories, and GONE for removed inputs */
-    JOB_FLAGS_ALL = (1 << 4) - 1,
+    JOB_CHECK = 1 << 4,  /* the worker validates the program: blocked until CHECKED, never after */
+    JOB_FLAGS_ALL = (1 << 5) - 1,
 };
 
 /* FRAME_JOB */
@@ -37,7 +38,10 @@ struct job {
     uint32_t files_count;
 };
 
-enum { JOB_LEN = 52 };
+enum {
+    JOB_LEN = 52,
+    JOB_META_MAX = 8 << 20, /* bytes of all META: variables are in it, and the tools */
+};
 void job_encode(uint8_t out[JOB_LEN], const struct job *job);
 bool job_decode(struct job *ret, const uint8_t *data, size_t n);
 
@@ -112,7 +116,7 @@ bool report_decode(struct outcome_report *ret, const uint8_t *data, size_t n);
 struct end_report {
     int32_t exit_code; /* 0..255 */
     int32_t os_errno;  /* errno of the OSError that ended it, else 0 */
-    bool is_blocked;   /* validation refused the program */
+    bool is_blocked;   /* validation refused the program; believed with JOB_CHECK, before CHECKED */
     bool is_no_memory; /* MemoryError ended it */
 };
 

@@ -72,6 +72,14 @@ static void check_route(struct http_exchange *x)
     buf_done(&methods);
 }
 
+static void check_client(struct http_exchange *x)
+{
+    if (x->refusal.status || !x->route || !x->route->admit)
+        return;
+    if (!x->route->admit(x, x->connection->listener->app))
+        http_refuse(x, HTTP_UNAUTHORIZED, 401, "not authenticated");
+}
+
 void http_exchange_begin(struct http_exchange *x, const char *path, const char *method,
                          const char *version)
 {
@@ -87,6 +95,7 @@ void http_exchange_begin(struct http_exchange *x, const char *path, const char *
         x->refusal.must_close = true;
     }
     check_route(x);
+    check_client(x);
     if (!x->refusal.status && x->route)
         http_intake_begin(x);
 }

@@ -18,14 +18,15 @@
  */
 
 enum http_fault {
-    HTTP_NOT_FOUND,   /* 404 */
-    HTTP_METHOD,      /* 405; Allow is set by the library */
-    HTTP_BAD_REQUEST, /* 400: headers, framing; 431: too many of them */
-    HTTP_BAD_JSON,    /* 400: does not parse; the text says where and why */
-    HTTP_TOO_LARGE,   /* 413 */
-    HTTP_FORBIDDEN,   /* 403: foreign Origin or unknown Host */
-    HTTP_UNAVAILABLE, /* 503; Retry-After is set by the library */
-    HTTP_INTERNAL,    /* 500 */
+    HTTP_NOT_FOUND,    /* 404 */
+    HTTP_METHOD,       /* 405; Allow is set by the library */
+    HTTP_BAD_REQUEST,  /* 400: headers, framing; 431: too many of them */
+    HTTP_BAD_JSON,     /* 400: does not parse; the text says where and why */
+    HTTP_TOO_LARGE,    /* 413 */
+    HTTP_FORBIDDEN,    /* 403: foreign Origin or unknown Host */
+    HTTP_UNAVAILABLE,  /* 503; Retry-After is set by the library */
+    HTTP_INTERNAL,     /* 500 */
+    HTTP_UNAUTHORIZED, /* 401: the route admits nobody without what the client lacks */
 };
 
 struct http_exchange; /* one request and its reply; belongs to its connection's thread */
@@ -55,6 +56,9 @@ struct http_route {
     enum http_body body;
     const struct http_blob_field
         *blobs; /* ends with path NULL; NULL = none (and the small limit) */
+
+    /* MAY. Asked when the head is there, before any of the body is read; false: 401. */
+    bool (*admit)(struct http_exchange *x, void *app);
 };
 
 /* A set of routes with one error shape: what a dialect is to this layer. */

@@ -63,6 +63,19 @@ void http_intake_begin(struct http_exchange *x)
     }
 }
 
+/* The only body may always be as large as its own limits allow. */
+static void hold(struct http_exchange *x)
+{
+    struct http_server *s = x->connection->listener->server;
+    struct http_intake *in = &x->intake;
+    size_t own = in->sieve ? json_sieve_held(in->sieve) : in->raw.len;
+    size_t all = atomic_fetch_add(&s->held, own - in->held) + own - in->held;
+
+    in->held = own;
+    if (s->limits.memory && all > s->limits.memory && all > own)
+        http_refuse(x, HTTP_UNAVAILABLE, 503, "too many large requests at the same time");
+}
+
 void http_intake_take(struct http_exchange *x, const char *data, size_t n)
 {
     struct http_intake *in = &x->intake;
@@ -77,6 +90,8 @@ void http_intake_take(struct http_exchange *x, const char *data, size_t n)
         refuse_json(x, &e);
     else if (!in->sieve && buf_add(&in->raw, data, n) < 0)
         http_refuse(x, HTTP_INTERNAL, 500, "no memory for the body");
+    else
+        hold(x);
     if (x->refusal.status)
         http_intake_done(x); /* nobody will look at it: give the memory back now */
 }
@@ -104,6 +119,8 @@ void http_intake_done(struct http_exchange *x)
 {
     struct http_intake *in = &x->intake;
 
+    atomic_fetch_sub(&x->connection->listener->server->held, in->held);
+    in->held = 0;
     buf_done(&in->raw);
     json_sieve_free(in->sieve);
     in->sieve = NULL;

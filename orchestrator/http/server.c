@@ -132,7 +132,7 @@ static void drain(struct http_connection *c)
     auto_free char *junk = xmalloc(HTTP_BLOCK);
 
     (void)shutdown(c->fd, SHUT_WR);
-    while (poll(&p, 1, clock_left_ms(deadline)) > 0) {
+    while (clock_ms() < deadline && poll(&p, 1, clock_left_ms(deadline)) > 0) {
         if (recv(c->fd, junk, HTTP_BLOCK, MSG_DONTWAIT) <= 0)
             return;
     }

@@ -31,6 +31,7 @@ struct http_limits {
     size_t body_max;       /* bytes of a body, or of its JSON text where blobs are taken out */
     size_t body_files_max; /* bytes of a body on routes with blobs */
     size_t json_tokens;    /* values and keys in a body */
+    size_t memory;         /* bytes of all bodies under way, and of what they become; 0: no limit */
     size_t blobs_max;      /* how many blobs in a body; 0: 1000 */
     const char *spool_dir;
 

@@ -59,6 +59,7 @@ struct http_server {
     size_t listeners_n;
     atomic_uint busy;
     atomic_bool is_quiet;
+    atomic_size_t held; /* bytes of bodies under way */
     pthread_t watch;
 
     pthread_mutex_t lock; /* guards what follows */
@@ -81,6 +82,7 @@ struct http_intake {
     bool is_due;        /* the head says that there is one */
     uint64_t announced; /* UINT64_MAX: chunked */
     size_t limit, got;
+    size_t held; /* its share of the server's */
     struct buf raw;
     struct json_sieve *sieve;
     struct json_sieve_options sift;

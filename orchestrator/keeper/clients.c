@@ -208,7 +208,7 @@ static void obey(struct keeper *k, struct client *c, const struct handover *m)
         return;
     case HANDOVER_DONE:
         if (held)
-            life_done(k, held);
+            life_done(held);
         return;
     case HANDOVER_FATE:
         life_ask_fate(k, c, m->seq, m->member);

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "keeper/state.h"
+#include "keeper/upkeep.h"
 
 enum { FILE_MAX = 1024 * 1024 };
 

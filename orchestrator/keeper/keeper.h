@@ -28,6 +28,12 @@ struct keeper_options {
  */
 int keeper_run(const struct keeper_options *o, struct err *err) MUST_CHECK;
 
+/*
+ * In the instance's name of a keeper that lives for one program only. Nobody takes its name again,
+ * so what it could not remove (it was killed) is for every other keeper to remove.
+ */
+#define KEEPER_RUN_MARK ".run-"
+
 /* Listening socket's path below the state directory. Caller frees. */
 char *keeper_socket_path(const struct settings *s);
 

@@ -16,6 +16,7 @@
 #include "frames/mux.h"
 #include "frames/stream.h"
 #include "keeper/state.h"
+#include "keeper/upkeep.h"
 
 enum {
     SIZING_STEP_MS = 250,
@@ -108,15 +109,51 @@ static void make_room(struct keeper *k)
         life_discard(k, m, DISCARD_SHRINK);
 }
 
+/*
+ * The quiet time: the runs that came together shall have their replies before what they make due
+ * takes the processors. It begins with a take, and ends when all who were taken in it have replied,
+ * after KEEPER_QUIET_MS at the latest, or when somebody stands in line; then the engine is given
+ * its work, and only then may the next begin.
+ */
+void life_begin_quiet(struct keeper *k, struct member *m)
+{
+    if (k->quiet_until_ms == INT64_MIN)
+        k->quiet_until_ms = k->now_ms + KEEPER_QUIET_MS;
+    m->quiet_until_ms = k->quiet_until_ms;
+}
+
+void life_end_quiet(struct keeper *k)
+{
+    struct member *m;
+
+    if (k->quiet_until_ms > k->now_ms && !k->is_stopping && !is_anyone_waiting(k)) {
+        TAILQ_FOREACH (m, &k->pools.members, in_all) {
+            if (m->state == MEMBER_RUNNING && !m->is_served &&
+                m->quiet_until_ms == k->quiet_until_ms)
+                return;
+        }
+    }
+    k->quiet_until_ms = INT64_MIN;
+    TAILQ_FOREACH (m, &k->pools.members, in_all) {
+        if (m->state == MEMBER_RUNNING && m->is_served)
+            life_discard(k, m, DISCARD_SERVED);
+    }
+}
+
+static bool is_quiet(const struct keeper *k)
+{
+    return k->quiet_until_ms != INT64_MIN;
+}
+
 void life_start_due(struct keeper *k)
 {
     struct pool *p;
 
-    if (k->is_stopping || !k->is_swept || k->now_ms < k->engine_retry_ms)
+    if (k->is_stopping || !k->is_swept || is_quiet(k) || k->now_ms < k->engine_retry_ms)
         return;
     pools_plan(&k->pools, k->now_ms);
     while (k->starts_n < starts_allowed(k) && count_alive(k) < k->containers_max &&
-           (p = pools_next_start(&k->pools)))
+           (p = pools_next_start(&k->pools, k->now_ms)))
         order_start(k, p);
     make_room(k);
 }
@@ -158,6 +195,8 @@ void life_destroy_due(struct keeper *k)
 {
     struct member *m;
 
+    if (is_quiet(k))
+        return;
     TAILQ_FOREACH (m, &k->pools.members, in_all) {
         if (k->destroys_n >= k->destroys_max)
             return;
@@ -215,9 +254,10 @@ void life_readable(struct keeper *k, struct member *m, bool is_hung_up)
     life_discard(k, m, m->state == MEMBER_BOOTING ? DISCARD_BAD_READY : DISCARD_STREAM);
 }
 
-void life_done(struct keeper *k, struct member *m)
+/* Its stream is left open until the quiet time is over: a container that ends is work, too. */
+void life_done(struct member *m)
 {
-    life_discard(k, m, DISCARD_SERVED);
+    m->is_served = true;
 }
 
 void life_ask_fate(struct keeper *k, struct client *c, uint64_t seq, uint64_t member)
@@ -248,29 +288,47 @@ void life_ask_fate(struct keeper *k, struct client *c, uint64_t seq, uint64_t me
 
 /* ---- answers of the engine ---- */
 
+static void refuse_first(struct pool *p, enum refuse_reason reason)
+{
+    struct waiter *w = TAILQ_FIRST(&p->waiting);
+
+    if (!w)
+        return;
+    clients_refuse(w->client, w->seq, reason, 2000);
+    line_leave(p, w);
+}
+
+static void start_failed(struct keeper *k, struct pool *p, const struct err *err)
+{
+    /* The engine works, and would refuse the same again: no other policy has to wait for that. */
+    if (err->kind == ERR_INVALID || err->kind == ERR_DENIED) {
+        refuse_first(p, REFUSE_START);
+        pool_pause_starts(p, k->now_ms);
+        return;
+    }
+    /* An engine that is only slow may be quicker next time; one that is gone fails the ping. */
+    if (err->kind == ERR_NOTFOUND)
+        upkeep_image_lost(k, p);
+    else if (err->kind != ERR_TIMEOUT)
+        refuse_first(p, REFUSE_ENGINE);
+    upkeep_engine_failed(k, err);
+}
+
 static void start_done(struct keeper *k, struct member *m, struct task *t)
 {
     struct pool *p = m->pool;
 
     k->starts_n--;
     if (t->rc < 0) {
-        struct waiter *w = TAILQ_FIRST(&p->waiting);
-
         log_warning("cannot start a container of policy '%s': %s", p->policy->name, t->err.msg);
         m->reason = DISCARD_START;
         member_move(m, MEMBER_REMOVING, k->now_ms);
         member_free(&k->pools, m);
-        if (t->err.kind == ERR_NOTFOUND)
-            p->image.digest[0] = '\0'; /* look for it again */
-        /* An engine that is only slow may be quicker next time; one that is gone fails the ping. */
-        if (w && t->err.kind != ERR_TIMEOUT) {
-            clients_refuse(w->client, w->seq, REFUSE_ENGINE, 2000);
-            line_leave(p, w);
-        }
-        upkeep_engine_failed(k, &t->err);
+        start_failed(k, p, &t->err);
         return;
     }
     upkeep_engine_works(k);
+    pool_resume_starts(p);
     (void)str_copy(m->container, t->container, sizeof(m->container));
     m->fd = take_fd(&t->fd);
     member_move(m, MEMBER_BOOTING, k->now_ms);
@@ -353,8 +411,11 @@ void life_task_done(struct keeper *k, struct task *t)
 {
     struct member *m = member_find(&k->pools, t->member);
 
-    if (!m)
-        return; /* an orphan's removal: nothing to book */
+    if (!m) {
+        if (t->kind == TASK_DESTROY && t->rc < 0)
+            upkeep_orphan_stays(k);
+        return;
+    }
     m->busy--;
     switch (t->kind) {
     case TASK_START:
@@ -383,9 +444,6 @@ void life_task_done(struct keeper *k, struct task *t)
 
 static void member_deadline(struct keeper *k, struct member *m)
 {
-    if (m->state == MEMBER_RUNNING && m->hold_until_ms != INT64_MIN &&
-        m->hold_until_ms <= k->now_ms)
-        member_unhold(m);
     if (m->deadline_ms > k->now_ms)
         return;
     if (m->state == MEMBER_BOOTING) {
@@ -393,7 +451,7 @@ static void member_deadline(struct keeper *k, struct member *m)
         life_discard(k, m, DISCARD_START);
     } else if (m->state == MEMBER_SIZING && !m->busy) {
         life_call(k, m, task_new(TASK_USAGE));
-    } else if (m->state == MEMBER_RUNNING && !m->is_killed) {
+    } else if (m->state == MEMBER_RUNNING && !m->is_killed && !m->is_served) {
         /* The front learns it from its stream's end and asks for the fate; DONE follows. */
         m->is_killed = true;
         k->obituaries[k->obituaries_n++ % OBITUARIES] =
@@ -437,22 +495,22 @@ static void sooner(int64_t *next, int64_t when)
 
 int64_t life_next_ms(const struct keeper *k)
 {
-    int64_t next = k->now_ms + 1000;
+    int64_t next = is_quiet(k) ? k->quiet_until_ms : k->now_ms + 1000;
     const struct member *m;
     const struct pool *p;
 
     TAILQ_FOREACH (m, &k->pools.members, in_all) {
         if (m->state == MEMBER_PARKED || m->busy)
             continue;
-        if (m->state == MEMBER_RUNNING && m->hold_until_ms != INT64_MIN)
-            sooner(&next, m->hold_until_ms);
-        if (m->state == MEMBER_REMOVING && k->destroys_n >= k->destroys_max)
+        if (m->state == MEMBER_REMOVING && (is_quiet(k) || k->destroys_n >= k->destroys_max))
             continue;
         sooner(&next, m->deadline_ms);
     }
     TAILQ_FOREACH (p, &k->pools.list, link) {
         const struct waiter *w;
 
+        if (p->pause_until_ms > k->now_ms && pool_deficit(p))
+            sooner(&next, p->pause_until_ms);
         TAILQ_FOREACH (w, &p->waiting, link)
             sooner(&next, w->deadline_ms);
     }

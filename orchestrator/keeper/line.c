@@ -24,7 +24,7 @@ static void send_taken(struct keeper *k, struct member *m)
     (void)!str_unhex(t->image, sizeof(t->image), m->pool->image.digest + strlen("sha256:"));
     member_move(m, MEMBER_RUNNING, k->now_ms);
     m->deadline_ms = k->now_ms + m->take.run_ms;
-    member_hold(m, k->now_ms + KEEPER_HOLD_MS);
+    life_begin_quiet(k, m);
     if (!clients_send(m->client, &msg, m->fd))
         life_discard(k, m, DISCARD_FRONT);
 }
@@ -111,15 +111,18 @@ static void stand_in_line(struct keeper *k, struct pool *p, const struct waiter 
     p->waiting_n++;
 }
 
-/* The oldest parked member whose stream is still as it was parked. */
+/* The oldest parked member that is not too old and whose stream is still as it was parked. */
 static struct member *take_parked(struct keeper *k, struct pool *p)
 {
     struct member *m;
 
     while ((m = TAILQ_FIRST(&p->parked))) {
-        if (life_peek(m->fd) == PEEK_READY)
+        if (pool_is_aged(p, m, k->now_ms))
+            life_discard(k, m, DISCARD_AGE);
+        else if (life_peek(m->fd) == PEEK_READY)
             return m;
-        life_discard(k, m, DISCARD_STREAM);
+        else
+            life_discard(k, m, DISCARD_STREAM);
     }
     return NULL;
 }

@@ -18,6 +18,7 @@
 #include "base/random.h"
 #include "base/str.h"
 #include "keeper/state.h"
+#include "keeper/upkeep.h"
 
 enum { EVENTS_PER_TURN = 64, STOP_SPARE_MS = 10000, CREW_SPARE = 2 };
 
@@ -103,8 +104,10 @@ static void on_control(struct keeper *k)
     char message[8];
     ssize_t n = io_recv_msg(k->o->control_fd, message, sizeof(message), &fd);
 
-    if (n > 0 && fd >= 0) {
-        (void)clients_add(k, fd);
+    if (n > 0) {
+        /* Without a descriptor there was none left to take it with. */
+        if (fd >= 0)
+            (void)clients_add(k, fd);
         return;
     }
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -188,6 +191,7 @@ static void turn(struct keeper *k)
     clients_reap(k);
     life_deadlines(k);
     upkeep_due(k);
+    life_end_quiet(k);
     life_start_due(k);
     life_destroy_due(k);
     if (k->is_stopping && k->now_ms >= k->stop_ms)
@@ -294,6 +298,7 @@ static void close_all(struct keeper *k)
     if (k->epoll_fd >= 0)
         (void)close(k->epoll_fd);
     free(k->watches);
+    free(k->left);
     /* The event thread may be inside the engine's client until the process ends. */
     if (!k->is_watching_events)
         k->o->ops->close(k->o->engine);
@@ -308,6 +313,7 @@ int keeper_run(const struct keeper_options *o, struct err *err)
                        .events_fd = -1,
                        .is_engine_up = true,
                        .containers_max = (unsigned)o->settings->containers_max,
+                       .quiet_until_ms = INT64_MIN,
                        .now_ms = clock_ms()};
     int rc = -1;
 

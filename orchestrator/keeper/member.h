@@ -33,11 +33,11 @@ struct member {
     int fd;                        /* the stream; -1 once shut down */
     bool is_watched;               /* fd is in the epoll set */
 
-    int64_t ordered_ms;    /* the start was ordered */
-    int64_t since_ms;      /* in this state */
-    int64_t deadline_ms;   /* of BOOTING and RUNNING; next try of REMOVING */
-    int64_t hold_until_ms; /* RUNNING: its refill and removal wait until then */
-    uint64_t memory;       /* bytes that the program may add under the limit that is set */
+    int64_t ordered_ms;     /* the start was ordered */
+    int64_t since_ms;       /* in this state */
+    int64_t deadline_ms;    /* of BOOTING and RUNNING; next try of REMOVING */
+    int64_t quiet_until_ms; /* RUNNING: the engine is left alone until its reply, or until then */
+    uint64_t memory;        /* bytes that the program may add under the limit that is set */
 
     struct client *client; /* TUNING, RUNNING */
     uint64_t seq;          /* of the TAKE that it serves */
@@ -53,6 +53,7 @@ struct member {
     unsigned busy;  /* engine calls on it that are under way */
     bool is_oom;    /* the engine said so */
     bool is_killed; /* by the hard deadline */
+    bool is_served; /* RUNNING: the front is done with it */
     bool is_doomed; /* discard it as soon as the call under way is over */
 
     TAILQ_ENTRY(member) in_all;

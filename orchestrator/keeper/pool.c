@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 
-enum { MiB = 1024 * 1024 };
+enum { MiB = 1024 * 1024, PAUSE_FIRST_MS = 200, PAUSE_LAST_MS = 5000 };
 
 /* Measured on the shipped images: an interpreter alone, and with the scientific modules. */
 static const uint64_t guess_bare = 40 * (uint64_t)MiB, guess_warm = 180 * (uint64_t)MiB;
@@ -177,19 +177,33 @@ unsigned pool_deficit(const struct pool *p)
     /* The first member of a pool is measured alone; the others follow with the right limit. */
     if (!p->footprint && want > 1)
         want = 1;
-    want = want > p->holds ? want - p->holds : 0;
-    /* Who stands in line is not held back. */
     if (want < p->waiting_n)
         want = p->waiting_n;
     return want > have ? want - have : 0;
 }
 
-struct pool *pools_next_start(const struct pools *ps)
+void pool_pause_starts(struct pool *p, int64_t now_ms)
+{
+    int64_t pause = PAUSE_FIRST_MS;
+
+    for (unsigned i = 0; i < p->pauses && pause < PAUSE_LAST_MS; i++)
+        pause *= 2;
+    p->pauses++;
+    p->pause_until_ms = now_ms + (pause < PAUSE_LAST_MS ? pause : PAUSE_LAST_MS);
+}
+
+void pool_resume_starts(struct pool *p)
+{
+    p->pauses = 0;
+    p->pause_until_ms = INT64_MIN;
+}
+
+struct pool *pools_next_start(const struct pools *ps, int64_t now_ms)
 {
     struct pool *p, *best = NULL;
 
     TAILQ_FOREACH (p, &ps->list, link) {
-        if (!pool_deficit(p))
+        if (!pool_deficit(p) || p->pause_until_ms > now_ms)
             continue;
         if (!best) {
             best = p;
@@ -203,6 +217,11 @@ struct pool *pools_next_start(const struct pools *ps)
         }
     }
     return best;
+}
+
+bool pool_is_aged(const struct pool *p, const struct member *m, int64_t now_ms)
+{
+    return now_ms - m->since_ms >= p->policy->pool_age_ms;
 }
 
 struct member *pools_surplus(const struct pools *ps, int64_t now_ms,
@@ -225,7 +244,7 @@ struct member *pools_surplus(const struct pools *ps, int64_t now_ms,
             *ret_reason = DISCARD_SHRINK;
             return oldest;
         }
-        if (now_ms - oldest->since_ms >= p->policy->pool_age_ms) {
+        if (pool_is_aged(p, oldest, now_ms)) {
             *ret_reason = DISCARD_AGE;
             return oldest;
         }
@@ -253,7 +272,7 @@ struct member *member_new(struct pools *ps, struct pool *p, int64_t now_ms)
     m->fd = -1;
     m->state = MEMBER_STARTING;
     m->ordered_ms = m->since_ms = now_ms;
-    m->hold_until_ms = INT64_MIN;
+    m->quiet_until_ms = INT64_MIN;
     p->counts[MEMBER_STARTING]++;
     p->started++;
     TAILQ_INSERT_TAIL(&ps->members, m, in_all);
@@ -265,8 +284,6 @@ void member_move(struct member *m, enum member_state to, int64_t now_ms)
     assert(may_move[m->state] & 1U << to);
     if (m->state == MEMBER_PARKED)
         TAILQ_REMOVE(&m->pool->parked, m, in_parked);
-    if (m->state == MEMBER_RUNNING)
-        member_unhold(m);
     m->pool->counts[m->state]--;
     m->pool->counts[to]++;
     m->state = to;
@@ -294,21 +311,6 @@ struct member *member_find(const struct pools *ps, uint64_t id)
             return m;
     }
     return NULL;
-}
-
-void member_hold(struct member *m, int64_t until_ms)
-{
-    assert(m->state == MEMBER_RUNNING && m->hold_until_ms == INT64_MIN);
-    m->hold_until_ms = until_ms;
-    m->pool->holds++;
-}
-
-void member_unhold(struct member *m)
-{
-    if (m->hold_until_ms == INT64_MIN)
-        return;
-    m->hold_until_ms = INT64_MIN;
-    m->pool->holds--;
 }
 
 void pool_note_ready(struct pool *p, int64_t took_ms, int64_t now_ms)

@@ -17,15 +17,16 @@ enum { POOL_SAMPLES = 64 };
 struct pool {
     const struct policy *policy; /* of the set that the keeper holds for it */
     struct engine_image image;
-    uint64_t footprint; /* bytes of a parked member; 0 until measured */
-    int64_t retry_ms;   /* the image is missing: look again then */
-    bool is_resolving;  /* the engine is being asked for the image */
-    bool is_missing;    /* it was not there the last time */
-    bool is_retired;    /* replaced by a reload: no refill, drains */
+    uint64_t footprint;     /* bytes of a parked member; 0 until measured */
+    int64_t retry_ms;       /* the image is missing: look again then */
+    int64_t pause_until_ms; /* no start before */
+    unsigned pauses;        /* in a row */
+    bool is_resolving;      /* the engine is being asked for the image */
+    bool is_missing;        /* it was not there the last time */
+    bool is_retired;        /* replaced by a reload: no refill, drains */
     int64_t retire_at_ms;
     int64_t used_ms; /* last TAKE; INT64_MIN: never */
     unsigned target; /* from pools_plan */
-    unsigned holds;  /* running members whose refill must wait */
     unsigned counts[MEMBER_STATES];
     struct member_list parked;
     struct waiter_list waiting;
@@ -76,8 +77,15 @@ void pools_plan(struct pools *ps, int64_t now_ms);
 /* How many members of `p` should be started beyond those on their way. */
 unsigned pool_deficit(const struct pool *p);
 
-/* The pool that deserves the next start, waiting requests first; NULL when none needs one. */
-struct pool *pools_next_start(const struct pools *ps);
+/* The pool that deserves the next start, waiting requests first; NULL when none needs one now. */
+struct pool *pools_next_start(const struct pools *ps, int64_t now_ms);
+
+/* The engine refused what the policy asks for: a pause, the longer the oftener in a row. */
+void pool_pause_starts(struct pool *p, int64_t now_ms);
+void pool_resume_starts(struct pool *p);
+
+/* Parked for longer than the policy wants: nobody gets it any more. */
+bool pool_is_aged(const struct pool *p, const struct member *m, int64_t now_ms);
 
 /* A parked member that the plan no longer wants (too many, too old), or NULL; `ret_reason`. */
 struct member *pools_surplus(const struct pools *ps, int64_t now_ms,
@@ -93,10 +101,6 @@ struct member *member_new(struct pools *ps, struct pool *p, int64_t now_ms);
 void member_move(struct member *m, enum member_state to, int64_t now_ms);
 void member_free(struct pools *ps, struct member *m); /* out of REMOVING only */
 struct member *member_find(const struct pools *ps, uint64_t id);
-
-/* Starts and ends the time in which a running member holds its refill back. */
-void member_hold(struct member *m, int64_t until_ms);
-void member_unhold(struct member *m);
 
 void pool_note_ready(struct pool *p, int64_t took_ms, int64_t now_ms);
 uint32_t pool_start_p50(const struct pool *p);

@@ -3,7 +3,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
+#include "policy/network.h"
 
 enum { LABELS = 4, TMPFS = 2, ULIMITS = 7 };
 
@@ -15,6 +17,7 @@ struct spec {
     char **owned;
     size_t owned_n;
     struct engine_pair *env;
+    const char **hosts;
     struct engine_pair labels[LABELS];
     struct engine_tmpfs tmpfs[TMPFS];
     struct engine_ulimit ulimits[ULIMITS];
@@ -81,6 +84,74 @@ static void fill_env(struct spec *s, const struct policy *p)
     s->spec.env = s->env;
 }
 
+/* 127.0.0.1 is left to the program. */
+enum { FIRST_LOOPBACK = 2, PROXY_LOOPBACK = 254, PROXY_PORT = 3128 };
+
+static const char *loopback(struct spec *s, size_t host_index)
+{
+    return own(s, xasprintf("127.0.0.%zu", host_index + FIRST_LOOPBACK));
+}
+
+static void add_text(struct buf *b, const char *separator, const char *text)
+{
+    if (b->len)
+        (void)buf_str(b, separator);
+    (void)buf_str(b, text);
+}
+
+/* The hosts of the relay: what they resolve to, and where the warden listens for them. */
+static void fill_hosts(struct spec *s, const struct policy_network *net, struct buf *names)
+{
+    CLEANUP(buf_done) struct buf listeners = {.max = SIZE_MAX};
+
+    s->hosts = xcalloc(net->relay_n + 1, sizeof(*s->hosts));
+    for (size_t i = 0, n = 0; i < net->relay_n; i++) {
+        const char *as = net->relay[i].as, *colon = strrchr(as, ':');
+        size_t host = network_host_index(net, i);
+        const char *address = loopback(s, host);
+        const char *name = own(s, xstrndup(as, (size_t)(colon - as)));
+
+        add_text(&listeners, ",", own(s, xasprintf("%s%s=%s", address, colon, as)));
+        if (host != i)
+            continue;
+        s->hosts[n++] = own(s, xasprintf("%s:%s", name, address));
+        add_text(names, ",", name);
+    }
+    s->spec.extra_hosts = s->hosts;
+    if (listeners.len)
+        add_env(s, "ONESHOT_RELAY", keep(s, buf_get(&listeners)));
+}
+
+/* Libraries read the one or the other; names of the relay are reached directly. */
+static void fill_proxy(struct spec *s, const char *direct)
+{
+    static const char *const proxies[] = {"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"};
+    const char *at = own(s, xasprintf("127.0.0.%d:%d", PROXY_LOOPBACK, PROXY_PORT));
+
+    add_env(s, "ONESHOT_PROXY", at);
+    for (size_t i = 0; i < ARRAY_LEN(proxies); i++)
+        add_env(s, proxies[i], own(s, xasprintf("http://%s", at)));
+    add_env(s, "NO_PROXY", keep(s, direct));
+    add_env(s, "no_proxy", keep(s, direct));
+}
+
+static void fill_network(struct spec *s, const struct policy *p)
+{
+    CLEANUP(buf_done) struct buf direct = {.max = SIZE_MAX};
+
+    s->spec.network = "none";
+    if (p->network.kind == NETWORK_JOIN)
+        s->spec.network = keep(s, p->network.join);
+    if (p->network.kind == NETWORK_OPEN)
+        s->spec.network = "bridge";
+    if (p->network.kind != NETWORK_RELAY)
+        return;
+    (void)buf_str(&direct, "localhost,127.0.0.1,::1");
+    fill_hosts(s, &p->network, &direct);
+    if (p->network.any_n && p->relay_internet)
+        fill_proxy(s, buf_get(&direct));
+}
+
 static void fill_labels(struct spec *s, const struct policy *p, const struct spec_names *n)
 {
     s->labels[0] = (struct engine_pair){LABEL_INSTANCE, keep(s, n->instance)};
@@ -142,9 +213,9 @@ struct spec *spec_new(const struct policy *p, const struct spec_names *n)
         .nano_cpus = (int64_t)(p->cpus * 1e9),
         .pids = p->pids,
         .shm_size = p->shm_size,
-        .network = "none",
         .seccomp_json = keep(s, p->seccomp_json),
     };
+    fill_network(s, p);
     fill_env(s, p);
     fill_labels(s, p, n);
     fill_tmpfs(s, p);
@@ -160,6 +231,7 @@ void spec_free(struct spec *s)
         free(s->owned[i]);
     free(s->owned);
     free(s->env);
+    free(s->hosts);
     free(s);
 }
 

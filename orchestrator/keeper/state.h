@@ -8,7 +8,7 @@
 /* What the files of this room share: one loop, one thread, no lock. */
 
 enum {
-    KEEPER_HOLD_MS = 20,    /* refill and removal wait so long for the reply of a run */
+    KEEPER_QUIET_MS = 100,  /* refill and removal wait so long for the replies of a burst */
     KEEPER_BOOT_MS = 20000, /* start to READY, on a machine under load */
     KEEPER_RECONCILE_MS = 30000,
     KEEPER_ORPHAN_MS = 10000, /* a container of ours that we do not know may be a late create */
@@ -72,6 +72,7 @@ struct keeper {
 
     unsigned starts_max, destroys_max, containers_max;
     unsigned starts_n, destroys_n; /* calls under way */
+    int64_t quiet_until_ms;        /* of the quiet time that is on; INT64_MIN: none */
 
     bool is_engine_up;
     int64_t engine_retry_ms; /* no start before; a ping is due then while the engine is down */
@@ -80,6 +81,8 @@ struct keeper {
 
     bool is_swept; /* the containers of dead instances were found and ordered away */
     bool is_listing;
+    char (*left)[ENGINE_ID_MAX]; /* the last look saw these, ended, of keepers of one program */
+    size_t left_n;
     int64_t reconcile_ms;
 
     bool is_stopping, is_hurried;
@@ -99,7 +102,9 @@ void life_task_done(struct keeper *k, struct task *t);
 void life_readable(struct keeper *k, struct member *m, bool is_hung_up);
 void life_discard(struct keeper *k, struct member *m, enum discard_reason reason);
 int64_t life_next_ms(const struct keeper *k);
-void life_done(struct keeper *k, struct member *m);
+void life_begin_quiet(struct keeper *k, struct member *m);
+void life_end_quiet(struct keeper *k);
+void life_done(struct member *m);
 void life_ask_fate(struct keeper *k, struct client *c, uint64_t seq, uint64_t member);
 
 /* What an attached container says first: one engine head and the READY frame, nothing more. */
@@ -124,26 +129,5 @@ void clients_reap(struct keeper *k); /* frees those that are gone */
 bool clients_send(struct client *c, const struct handover *m, int fd);
 void clients_refuse(struct client *c, uint64_t seq, enum refuse_reason reason, uint64_t ms);
 int clients_accept(struct keeper *k);
-
-/* ---- upkeep.c: policies, images, orphans, the engine's health ---- */
-int upkeep_load(struct keeper *k, struct err *err) MUST_CHECK;
-void upkeep_due(struct keeper *k);
-void upkeep_image_done(struct keeper *k, struct task *t);
-void upkeep_list_done(struct keeper *k, struct task *t);
-void upkeep_engine_failed(struct keeper *k, const struct err *err);
-void upkeep_engine_works(struct keeper *k);
-void upkeep_ping_done(struct keeper *k, const struct task *t);
-int64_t upkeep_next_ms(const struct keeper *k);
-
-/* ---- footprint.c: how much a parked member needs, kept over restarts ---- */
-uint64_t footprint_load(const struct keeper *k, const struct pool *p);
-void footprint_save(const struct keeper *k, const struct pool *p);
-
-/* ---- watch.c: the engine's events, in a thread of its own ---- */
-struct watch_note {
-    char container[ENGINE_ID_MAX];
-    bool is_oom;
-};
-int watch_start(struct keeper *k, struct err *err) MUST_CHECK;
 
 #endif

@@ -3,17 +3,19 @@
  * engine answers, and containers of ours that nobody remembers (dead instances, creates that timed
  * out but happened).
  */
+#include "keeper/upkeep.h"
+
 #include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "keeper/state.h"
 
 enum {
     IMAGE_RETRY_MS = 5000,
     ENGINE_RETRY_FIRST_MS = 200,
     ENGINE_RETRY_LAST_MS = 5000,
+    ORPHAN_RETRY_MS = 1000,
     RETIRE_MS = 30000, /* an old pool serves on until its successor is full, at most so long */
 };
 
@@ -123,6 +125,28 @@ static void set_image(struct keeper *k, struct pool *p, const struct engine_imag
         p->footprint = footprint_load(k, p);
 }
 
+/*
+ * What is left of the image is handed out still, but nothing more is made of it, and what comes
+ * under its name next is another pool's: a reply names the image that served it.
+ */
+void upkeep_image_lost(struct keeper *k, struct pool *p)
+{
+    struct pool *next = p;
+
+    line_refuse_all(p, REFUSE_IMAGE, IMAGE_RETRY_MS);
+    p->image.digest[0] = '\0';
+    if (p->is_retired)
+        return;
+    if (!pool_is_empty(p)) {
+        next = pool_add(&k->pools, p->policy, &(struct engine_image){.digest = ""});
+        next->used_ms = p->used_ms;
+        next->is_missing = p->is_missing;
+        retire(k, p);
+    }
+    next->footprint = 0;
+    next->retry_ms = k->now_ms + IMAGE_RETRY_MS;
+}
+
 void upkeep_image_done(struct keeper *k, struct task *t)
 {
     struct pool *p = current_pool(k, t->seq);
@@ -135,8 +159,8 @@ void upkeep_image_done(struct keeper *k, struct task *t)
         set_image(k, p, &t->image);
         return;
     }
-    p->retry_ms = k->now_ms + IMAGE_RETRY_MS;
     if (t->err.kind != ERR_NOTFOUND) {
+        p->retry_ms = k->now_ms + IMAGE_RETRY_MS;
         upkeep_engine_failed(k, &t->err);
         return;
     }
@@ -144,8 +168,7 @@ void upkeep_image_done(struct keeper *k, struct task *t)
         log_warning("policy '%s': image '%s' is not in the engine", p->policy->name,
                     p->policy->image);
     p->is_missing = true;
-    p->image.digest[0] = '\0';
-    line_refuse_all(p, REFUSE_IMAGE, IMAGE_RETRY_MS);
+    upkeep_image_lost(k, p);
 }
 
 static void resolve_images(struct keeper *k)
@@ -178,8 +201,37 @@ static const struct member *known(const struct keeper *k, const struct engine_co
     return NULL;
 }
 
+/* Ended, and still there at the next look: whoever had it made removes nothing any more. */
+static bool is_left(const struct engine_container *c)
+{
+    return strstr(c->instance, KEEPER_RUN_MARK) &&
+           (strcmp(c->state, "exited") == 0 || strcmp(c->state, "created") == 0 ||
+            strcmp(c->state, "dead") == 0);
+}
+
+static bool was_left(const struct keeper *k, const struct engine_container *c)
+{
+    for (size_t i = 0; i < k->left_n; i++) {
+        if (strcmp(k->left[i], c->id) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void note_left(struct keeper *k, const struct task *t)
+{
+    k->left = xarray(k->left, t->list_n ? t->list_n : 1, sizeof(*k->left));
+    k->left_n = 0;
+    for (size_t i = 0; i < t->list_n; i++) {
+        if (is_left(&t->list[i]))
+            (void)str_copy(k->left[k->left_n++], t->list[i].id, sizeof(*k->left));
+    }
+}
+
 static bool is_orphan(const struct keeper *k, const struct engine_container *c, int64_t now_s)
 {
+    if (is_left(c) && was_left(k, c))
+        return true;
     if (strcmp(c->instance, k->o->settings->instance) != 0)
         return false; /* another service's: not ours to judge */
     if (strcmp(c->epoch, k->epoch) != 0)
@@ -210,8 +262,16 @@ void upkeep_list_done(struct keeper *k, struct task *t)
         crew_add(k->crew, kill);
         found++;
     }
+    note_left(k, t);
     if (found)
         log_info("removing %u containers that no living keeper holds", found);
+}
+
+/* The next look at the engine's list finds it again: soon, not after the usual pause. */
+void upkeep_orphan_stays(struct keeper *k)
+{
+    if (k->reconcile_ms > k->now_ms + ORPHAN_RETRY_MS)
+        k->reconcile_ms = k->now_ms + ORPHAN_RETRY_MS;
 }
 
 /* ---- the engine's health ---- */

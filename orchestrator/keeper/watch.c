@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
-#include "keeper/state.h"
+#include "keeper/upkeep.h"
 
 enum { WATCH_STACK = 256 * 1024, WATCH_PAUSE_S = 1 };
 

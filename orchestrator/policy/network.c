@@ -1,6 +1,7 @@
 #include "policy/network.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/mem.h"
 #include "base/str.h"
@@ -68,7 +69,7 @@ static int check_relay(struct yaml *y, const struct yaml_node *node, const char 
     if (!syntax_endpoint(r->as))
         return yaml_fault(y, node, key, "must be %s, not '%.60s'", endpoint_words, r->as);
     for (size_t i = 0; i < net->relay_n; i++) {
-        if (strcmp(net->relay[i].as, r->as) == 0)
+        if (strcasecmp(net->relay[i].as, r->as) == 0)
             return yaml_fault(y, node, key, "names '%.60s' twice", r->as);
     }
     return 0;
@@ -231,6 +232,32 @@ static void network_release(void *at)
     free(net->any);
     free(net->join);
     *net = (struct policy_network){0};
+}
+
+static size_t host_len(const char *as)
+{
+    return (size_t)(strrchr(as, ':') - as);
+}
+
+size_t network_host_index(const struct policy_network *net, size_t entry)
+{
+    size_t n = host_len(net->relay[entry].as);
+
+    for (size_t i = 0; i < entry; i++) {
+        if (host_len(net->relay[i].as) == n &&
+            strncasecmp(net->relay[i].as, net->relay[entry].as, n) == 0)
+            return i;
+    }
+    return entry;
+}
+
+const struct policy_relay *network_find(const struct policy_network *net, const char *target)
+{
+    for (size_t i = 0; i < net->relay_n; i++) {
+        if (strcasecmp(net->relay[i].as, target) == 0)
+            return &net->relay[i];
+    }
+    return NULL;
 }
 
 const struct yaml_custom network_custom = {network_bind, network_print, network_release};

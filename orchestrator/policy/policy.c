@@ -12,6 +12,7 @@
 #include "policy/policy_table.h"
 #include "policy/seccomp.h"
 #include "policy/syntax.h"
+#include "policy/validation.h"
 
 enum { POLICIES_MAX = 256, EXTENDS_MAX = 8 };
 
@@ -40,6 +41,8 @@ struct loading {
 
 static int is_candidate(const struct dirent *e)
 {
+    if (strcmp(e->d_name, POLICY_TOOLS_FILE) == 0)
+        return 0;
     return e->d_name[0] != '.' && (str_ends(e->d_name, suffix) || str_ends(e->d_name, ".yml"));
 }
 
@@ -161,6 +164,7 @@ static void policy_done(struct policy *p)
     free(p->name);
     free(p->file);
     free(p->seccomp_json);
+    free(p->validation);
     *p = (struct policy){0};
 }
 
@@ -214,11 +218,11 @@ static bool load_policy(struct loading *l, const struct source *s, struct policy
         policy_check(l->y, s->merged, p);
         load_profile(l->y, s->merged, l->dir, p);
     }
-    policy_check_support(l->y, s->merged);
     if (l->y->faults_n != before) {
         policy_done(p);
         return false;
     }
+    p->validation = validation_text(p);
     hash_policy(p);
     return true;
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "policy/rules.h"
 
 struct yaml;
 struct yaml_pair;
@@ -13,8 +14,11 @@ struct yaml_pair;
 /*
  * A policy says what a run may use. Policies are read from YAML (one file, one policy), checked,
  * and never change afterwards; a reload makes a new set. Sizes are bytes, times milliseconds.
- * Pointers are never NULL but for `list` of an empty set; lists end with NULL.
+ * Pointers are never NULL but for `list` of an empty set and where it is said; lists end with NULL.
  */
+
+/* What a host call's line in the log shows of its arguments. */
+enum calls_log { CALLS_LOG_DIGEST, CALLS_LOG_TEXT, CALLS_LOG_OFF };
 
 enum network_kind { NETWORK_NONE, NETWORK_RELAY, NETWORK_JOIN, NETWORK_OPEN };
 
@@ -66,6 +70,10 @@ struct policy {
     bool gather_tmp; /* images and data files directly in /tmp too */
 
     struct policy_network network;
+    int64_t relay_connections, relay_opened; /* at the same time, and in all */
+    int64_t relay_bytes;                     /* both ways together */
+    int64_t relay_connect_ms;                /* to resolve and connect */
+    bool relay_internet;                     /* `any` of the network holds */
 
     /* environment of the program */
     struct yaml_pair *env_set;
@@ -77,7 +85,14 @@ struct policy {
     char **warm;  /* modules imported while parked */
     bool figures; /* open matplotlib figures are saved at the end */
     char **imports_allow, **imports_block;
-    char **tools;
+    struct policy_validation rules;
+
+    /* host calls */
+    char **tools; /* "*", "data" for all of a module, "data.get_devices" */
+    int64_t calls_budget, calls_concurrency;
+    int64_t calls_request, calls_reply, calls_total; /* bytes: of one, and of all both ways */
+    int64_t calls_time_ms;
+    enum calls_log calls_log;
 
     /* persistent work directory (aiq): "" = none */
     char *workspace;
@@ -90,9 +105,13 @@ struct policy {
     int64_t queue_max, queue_wait_ms;
 
     /* computed */
-    char hash[65]; /* sha-256 over name, effective policy, passed environment, seccomp profile */
-    uint64_t key;  /* its first 8 bytes: what front and keeper call the policy */
+    char *validation; /* rules for the worker (JSON); NULL: programs are not validated */
+    char hash[65];    /* sha-256 over name, effective policy, passed environment, seccomp profile */
+    uint64_t key;     /* its first 8 bytes: what front and keeper call the policy */
 };
+
+/* The one file of the directory that is no policy: what programs may call, see tools/. */
+#define POLICY_TOOLS_FILE "tools.yaml"
 
 struct policy_set {
     struct policy *list; /* sorted by name */
@@ -100,9 +119,10 @@ struct policy_set {
 };
 
 /*
- * Reads every *.yaml of `dir`. ERR_INVALID texts read "file:line:column: 'key': what is wrong".
- * The caller owns the set. A policy depends on the environment and on the machine's memory and
- * processors, so two processes that are to agree on keys must load with the same.
+ * Reads every *.yaml of `dir` but POLICY_TOOLS_FILE. ERR_INVALID texts read "file:line:column:
+ * 'key': what is wrong". The caller owns the set. A policy depends on the environment and on the
+ * machine's memory and processors, so two processes that are to agree on keys must load with the
+ * same.
  */
 int policy_set_load(const char *dir, struct policy_set *ret_set, struct err *err) MUST_CHECK;
 void policy_set_done(struct policy_set *set);

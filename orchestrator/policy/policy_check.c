@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -11,6 +12,9 @@
 #include "base/utf8.h"
 #include "base/yaml_bind.h"
 #include "policy/policy.h"
+#include "policy/secrets.h"
+#include "policy/syntax.h"
+#include "policy/validation.h"
 
 /*
  * What a program needs beside full file systems: without it "no space left" becomes a kill for
@@ -18,38 +22,7 @@
  */
 #define MEMORY_BESIDE_TMPFS (INT64_C(48) * 1024 * 1024)
 
-/*
- * Keys that are understood and checked, but that nothing in this version would enforce. `on`: the
- * word that counts as set; `off`: the only one that does not. With neither, anything but an empty
- * list counts. Whoever brings the enforcement deletes the row.
- */
-static const struct {
-    const char *key, *on, *off;
-} unsupported[] = {
-    {.key = "network", .on = "open"},
-    {.key = "network.join"},
-    {.key = "network.relay"},
-    {.key = "imports.allow"},
-    {.key = "imports.block"},
-    {.key = "tools"},
-    {.key = "output.characters", .off = "0"},
-};
-
-void policy_check_support(struct yaml *y, const struct yaml_node *root)
-{
-    for (size_t i = 0; i < ARRAY_LEN(unsupported); i++) {
-        const struct yaml_node *node = yaml_find(root, unsupported[i].key);
-        const char *on = unsupported[i].on, *off = unsupported[i].off;
-        const char *text = node && node->kind == YAML_SCALAR ? node->text : "";
-
-        if (!node || (node->kind == YAML_LIST && !node->n))
-            continue;
-        if ((on && strcmp(text, on) != 0) || (off && strcmp(text, off) == 0))
-            continue;
-        (void)yaml_fault(y, node, unsupported[i].key, "%s%sis not supported by this version",
-                         on ? on : "", on ? " " : "");
-    }
-}
+enum { RELAY_FILES_MIN = 128 };
 
 /* Of two keys that do not go together the one that this policy's own file has; else the first. */
 static const char *own_key(const struct yaml_node *root, const struct policy *p, const char *key,
@@ -125,7 +98,10 @@ static void resolve_env(struct yaml *y, const struct yaml_node *root, struct pol
     for (size_t i = 0; p->env_pass[i]; i++) {
         const char *name = p->env_pass[i], *value = getenv(name);
 
-        if (has_pair(p->env_set, name) || has_text(p->env_pass, i, name))
+        if (secrets_has(name))
+            (void)yaml_fault(y, yaml_near(root, "env.pass"), "env.pass",
+                             "'%s' is the service's own secret; no program may see it", name);
+        else if (has_pair(p->env_set, name) || has_text(p->env_pass, i, name))
             (void)yaml_fault(y, yaml_near(root, "env.pass"), "env.pass", "has '%s' a second time",
                              name);
         else if (value && utf8_valid_prefix(value, strlen(value)) != strlen(value))
@@ -178,27 +154,44 @@ static void check_space(struct yaml *y, const struct yaml_node *root, const stru
                          "needs a workspace.quota");
 }
 
-/* `module` is one of the list or lies inside one of its packages. */
-static bool is_covered(char *const *list, const char *module)
-{
-    for (; *list; list++) {
-        size_t n = strlen(*list);
-
-        if (str_starts(module, *list) && (!module[n] || module[n] == '.'))
-            return true;
-    }
-    return false;
-}
-
 static void check_warm(struct yaml *y, const struct yaml_node *root, const struct policy *p)
 {
     for (size_t i = 0; p->warm[i]; i++) {
-        if (is_covered(p->imports_block, p->warm[i]) ||
-            (p->imports_allow[0] && !is_covered(p->imports_allow, p->warm[i])))
+        if (!validation_permits(p, p->warm[i]))
             (void)yaml_fault(y, yaml_near(root, "warm"), "warm",
                              "'%.60s' is not among the imports that the policy permits",
                              p->warm[i]);
     }
+}
+
+static bool has_name(const char *endpoint)
+{
+    auto_free char *host = xstrndup(endpoint, (size_t)(strrchr(endpoint, ':') - endpoint));
+
+    return *host != '[' && !syntax_address(host) && strcasecmp(host, "localhost") != 0;
+}
+
+/* The warden has a descriptor for each connection and listener, beside its own. */
+static void check_network(struct yaml *y, const struct yaml_node *root, const struct policy *p)
+{
+    const struct policy_network *net = &p->network;
+    const struct yaml_node *node = yaml_near(root, "network");
+
+    for (size_t i = 0; i < net->relay_n; i++) {
+        if (!has_name(net->relay[i].as))
+            (void)yaml_fault(y, node, "network.relay",
+                             "'%.60s' is no name that a program can look up; write {as: NAME:PORT, "
+                             "to: %.60s}",
+                             net->relay[i].as, net->relay[i].as);
+    }
+    if (net->kind == NETWORK_RELAY && p->open_files < RELAY_FILES_MIN)
+        (void)yaml_fault(y, yaml_near(root, "files.open"), "files.open",
+                         "must be %d or more where there is a relay", RELAY_FILES_MIN);
+    if (net->kind == NETWORK_JOIN &&
+        (strcmp(net->join, "host") == 0 || strcmp(net->join, "none") == 0 ||
+         strcmp(net->join, "default") == 0))
+        (void)yaml_fault(y, node, "network.join", "'%s' is no network that can be joined",
+                         net->join);
 }
 
 void policy_check(struct yaml *y, const struct yaml_node *root, struct policy *p)
@@ -209,5 +202,6 @@ void policy_check(struct yaml *y, const struct yaml_node *root, struct policy *p
     resolve_env(y, root, p);
     check_limits(y, root, p);
     check_space(y, root, p);
+    check_network(y, root, p);
     check_warm(y, root, p);
 }

@@ -12,7 +12,4 @@ struct yaml_node;
  */
 void policy_check(struct yaml *y, const struct yaml_node *root, struct policy *p);
 
-/* Notes every key that is set to something which this version cannot enforce. */
-void policy_check_support(struct yaml *y, const struct yaml_node *root);
-
 #endif

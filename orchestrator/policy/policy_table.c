@@ -6,6 +6,7 @@
 #include "policy/network.h"
 #include "policy/policy.h"
 #include "policy/syntax.h"
+#include "policy/validation.h"
 
 #define KIB  1024.0
 #define MIB  (1024 * KIB)
@@ -35,7 +36,10 @@ static const struct yaml_syntax image = {syntax_image, "an image such as oneshot
 static const struct yaml_syntax runtime = {is_runtime, "the name of an OCI runtime, or \"\""};
 static const struct yaml_syntax work_dir = {is_work_dir, "/work or /workspace"};
 static const struct yaml_syntax module = {syntax_module, "a module such as urllib.parse"};
-static const struct yaml_syntax tool = {syntax_module, "a tool such as data.get_devices"};
+static const struct yaml_syntax import = {validation_is_import,
+                                          "a module such as urllib.parse, or *"};
+static const struct yaml_syntax tool = {syntax_tool,
+                                        "a tool such as data.get_devices, a module, or *"};
 static const struct yaml_syntax env_name = {
     syntax_env, "the name of a variable (ONESHOT_… is kept for the service)"};
 static const struct yaml_syntax file_name = {is_not_empty, "a file's name"};
@@ -100,6 +104,15 @@ static const struct yaml_field results_fields[] = {
     {0},
 };
 
+static const struct yaml_field relay_fields[] = {
+    {.key = "connections", .type = YAML_INTEGER, AT(relay_connections), .initial = "64", .min = 1, .max = 128, .doc = "[isolation] connections at the same time, 1 to 128; a further one is refused"},
+    {.key = "opened",      .type = YAML_INTEGER, AT(relay_opened), .initial = "1000", .min = 1, .max = 60000, .doc = "[isolation] connections of a run in all"},
+    {.key = "bytes",       .type = YAML_SIZE,    AT(relay_bytes), .initial = "1GiB", .min = 1, .max = TIB, .doc = "[isolation] bytes that a run may transfer, both ways together"},
+    {.key = "connect",     .type = YAML_TIME,    AT(relay_connect_ms), .initial = "10s", .min = 1, .max = 10 * MIN, .doc = "[isolation] time to find a name's address and to connect"},
+    {.key = "internet",    .type = YAML_BOOL,    AT(relay_internet), .initial = "true", .doc = "[isolation] false turns {any: …} of the network off"},
+    {0},
+};
+
 /* 24 names each: the keeper's create body has room for them beside its own. */
 static const struct yaml_field env_fields[] = {
     {.key = "set",   .type = YAML_PAIRS, AT(env_set), .max = 24, .syntax = &env_name, .doc = "[comfort] variables of the program, NAME: value"},
@@ -109,8 +122,26 @@ static const struct yaml_field env_fields[] = {
 };
 
 static const struct yaml_field imports_fields[] = {
-    {.key = "allow", .type = YAML_TEXTS, AT(imports_allow), .max = 1000, .syntax = &module, .doc = "[comfort] modules that the program may import; empty = all"},
-    {.key = "block", .type = YAML_TEXTS, AT(imports_block), .max = 1000, .syntax = &module, .doc = "[comfort] modules that it may not import"},
+    {.key = "allow", .type = YAML_TEXTS, AT(imports_allow), .max = 1000, .syntax = &import, .doc = "[comfort] modules that the program may import, with what is in them; empty or * = all others, too"},
+    {.key = "block", .type = YAML_TEXTS, AT(imports_block), .max = 1000, .syntax = &module, .doc = "[comfort] modules that it may not import; the longest name that fits decides"},
+    {0},
+};
+
+static const struct yaml_word calls_logs[] = {
+    {"digest", CALLS_LOG_DIGEST},
+    {"text",   CALLS_LOG_TEXT  },
+    {"off",    CALLS_LOG_OFF   },
+    {0},
+};
+
+static const struct yaml_field calls_fields[] = {
+    {.key = "budget",      .type = YAML_INTEGER, AT(calls_budget), .initial = "100", .min = 0, .max = 100000, .doc = "[isolation] host calls of a run; further ones fail"},
+    {.key = "concurrency", .type = YAML_INTEGER, AT(calls_concurrency), .initial = "16", .min = 1, .max = 64, .doc = "[isolation] calls of a run under way at the same time; further ones wait in order"},
+    {.key = "request",     .type = YAML_SIZE,    AT(calls_request), .initial = "256KiB", .min = KIB, .max = 64 * MIB, .doc = "[isolation] bytes of one call, its name and arguments"},
+    {.key = "reply",       .type = YAML_SIZE,    AT(calls_reply), .initial = "10MiB", .min = KIB, .max = 256 * MIB, .doc = "[isolation] bytes of one result"},
+    {.key = "total",       .type = YAML_SIZE,    AT(calls_total), .initial = "64MiB", .min = KIB, .max = GIB, .doc = "[isolation] bytes of all calls and results of a run"},
+    {.key = "time",        .type = YAML_TIME,    AT(calls_time_ms), .initial = "30s", .min = 1, .max = HOUR, .doc = "[isolation] a call that takes longer fails"},
+    {.key = "log",         .type = YAML_WORD,    AT(calls_log), .initial = "digest", .words = calls_logs, .doc = "[comfort] what the log shows of a call's arguments: digest (SHA-256), text, off"},
     {0},
 };
 
@@ -151,11 +182,14 @@ const struct yaml_field policy_table[] = {
     {.key = "input_files",  .type = YAML_TABLE,   .table = input_fields, .doc = "files that come with a request"},
     {.key = "output_files", .type = YAML_TABLE,   .table = results_fields, .doc = "files that go back"},
     {.key = "network",      .type = YAML_CUSTOM,  AT(network), .custom = &network_custom, .initial = "none", .doc = "[isolation] none, open, {join: NAME}, {relay: [host:port, {as: host:port, to: host:port, private: true}, {any: [80, 443]}]}"},
+    {.key = "relay",        .type = YAML_TABLE,   .table = relay_fields, .doc = "what a program may do with a relay, where network has one"},
     {.key = "env",          .type = YAML_TABLE,   .table = env_fields, .doc = "environment of the program"},
     {.key = "warm",         .type = YAML_TEXTS,   AT(warm), .max = 64, .syntax = &module, .doc = "[comfort] modules imported while the container is parked"},
     {.key = "figures",      .type = YAML_BOOL,    AT(figures), .doc = "[comfort] open matplotlib figures are saved when the program ends"},
     {.key = "imports",      .type = YAML_TABLE,   .table = imports_fields, .doc = "which imports are refused before anything runs; advice to the author, not a wall"},
-    {.key = "tools",        .type = YAML_TEXTS,   AT(tools), .max = 256, .syntax = &tool, .doc = "[isolation] host calls that the program may make"},
+    {.key = "validation",   .type = YAML_TABLE,   .table = validation_table, .doc = "what else is refused before anything runs; advice, too"},
+    {.key = "tools",        .type = YAML_TEXTS,   AT(tools), .max = 256, .syntax = &tool, .doc = "[isolation] host calls that the program may make: data.get_devices, data for all of a module, * for all"},
+    {.key = "calls",        .type = YAML_TABLE,   .table = calls_fields, .doc = "how many host calls, how large, how long"},
     {.key = "workspace",    .type = YAML_TABLE,   .table = workspace_fields, .doc = "a work directory that persists"},
     {.key = "pool",         .type = YAML_TABLE,   .table = pool_fields, .doc = "parked containers"},
     {.key = "queue",        .type = YAML_TABLE,   .table = queue_fields, .doc = "the line of runs that wait for a container"},

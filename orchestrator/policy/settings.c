@@ -26,6 +26,8 @@ static const struct {
     {"SANDBOX_PORT",           "aiq",       "port"   },
     {"TELEMETRY_PORT",         "telemetry", "port"   },
     {"ONESHOT_PORT",           "native",    "port"   },
+    {"GENERATOR_PORT",         "generator", "port"   },
+    {"EXECUTOR_PORT",          "executor",  "port"   },
 };
 
 /* Where policies are looked for when nothing says where. */
@@ -72,15 +74,26 @@ static void override_listener(struct yaml *y, struct yaml_node *listener)
     }
 }
 
+/* The whole list, written as in the file: from the variable, else ours. NULL where it is faulty. */
+static struct yaml_node *listeners_beside_file(struct yaml *y, const char *value)
+{
+    auto_free char *text = value ? xasprintf("listeners: %s", value) : NULL;
+    const char *from = value ? "environment variable ONESHOT_LISTENERS" : "built-in value";
+    const char *what = value ? text : settings_listeners;
+
+    return yaml_get(yaml_parse(y, from, what, strlen(what)), "listeners");
+}
+
 /* Done in the tree, so that what is wrong with a variable is told with the variable's name. */
 static void override_listeners(struct yaml *y, struct yaml_node *root)
 {
+    const char *value = get_env("ONESHOT_LISTENERS");
     struct yaml_node *list = yaml_get(root, "listeners");
 
-    if (!list) {
-        list = yaml_get(
-            yaml_parse(y, "built-in value", settings_listeners, strlen(settings_listeners)),
-            "listeners");
+    if (value || !list) {
+        list = listeners_beside_file(y, value);
+        if (!list) /* the fault is told; the rest is looked at all the same */
+            list = listeners_beside_file(y, NULL);
         set_key(y, root, "listeners", list);
     }
     for (size_t i = 0; list->kind == YAML_LIST && i < list->n; i++) {
@@ -258,6 +271,17 @@ void settings_done(struct settings *s)
     *s = (struct settings){0};
 }
 
+bool settings_has_engine(const struct settings *s)
+{
+    return strcmp(s->engine_host, "none") != 0;
+}
+
+void settings_forget_tokens(struct settings *s)
+{
+    explicit_bzero(s->slack_bot_token, strlen(s->slack_bot_token));
+    explicit_bzero(s->slack_app_token, strlen(s->slack_app_token));
+}
+
 /* ---- printing ---- */
 
 /* "postgresql://user:secret@host/db" without the secret; caller frees. */
@@ -279,9 +303,16 @@ char *settings_print(const struct settings *s, bool with_docs)
 {
     CLEANUP(buf_done) struct buf b = {.max = PRINT_MAX};
     auto_free char *url = without_password(s->store_url);
+    static char hidden[] = "***";
     struct settings shown = *s;
+    char **const secrets[] = {&shown.model_key, &shown.slack_bot_token, &shown.slack_app_token,
+                              &shown.slack_signing_secret, &shown.executor_token};
 
     shown.store_url = url;
+    for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
+        if (**secrets[i])
+            *secrets[i] = hidden;
+    }
     yaml_print(&b, settings_table, &shown, with_docs);
     assert(!b.is_full);
     return buf_take(&b);

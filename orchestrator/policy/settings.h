@@ -14,6 +14,8 @@ struct yaml;
 
 enum code_capture { CODE_OFF, CODE_DIGEST, CODE_FULL };
 
+enum model_api { MODEL_API_V1, MODEL_API_V2 };
+
 struct listener {
     char *address; /* "127.0.0.1", "::1", "0.0.0.0" */
     int64_t port;
@@ -34,7 +36,8 @@ struct settings {
 
     int64_t front_uid, front_gid; /* who the front becomes when started as root */
 
-    char *engine_host;       /* "unix:///var/run/docker.sock"; "" = $DOCKER_HOST or the usual one */
+    char *engine_host;       /* "unix:///var/run/docker.sock"; "" = $DOCKER_HOST or the usual one;
+                                "none" */
     int64_t pool_memory;     /* budget of all parked containers; 0: the larger of 1 GiB and 10 % */
     int64_t containers_max;  /* parked and running ones together */
     int64_t parallel_starts; /* 0: twice the processors */
@@ -42,7 +45,40 @@ struct settings {
 
     int64_t connections, connections_per_address;
     int64_t idle_ms, header_ms, body_ms; /* connection time-outs */
-    int64_t body_max, body_files_max, json_tokens;
+    int64_t body_max, body_files_max, json_tokens, http_memory;
+
+    /* the language model of the generator */
+    char *model_url; /* "": Cohere's own */
+    char *model_key; /* a secret: never printed, logged or passed on */
+    char *model_name;
+    enum model_api model_api;
+    double model_temperature;
+    int64_t model_max_tokens, model_timeout_ms, model_retries;
+    int64_t model_rate; /* calls a minute; 0: no limit, -1: what the model is known to have */
+    char *ca_file;      /* certificates to trust instead of the system's, "": those */
+
+    char *generate_policy, *generate_guide;
+    int64_t generate_retries, generate_timeout_ms, generate_error_max;
+    char *sandbox_url; /* where programs run; "": here */
+    int64_t sandbox_timeout_ms;
+    bool generate_checks_slicks, generate_checks_plots;
+
+    /* the Slack bot; the tokens and the signing secret are secrets */
+    bool slack_enabled;
+    char *slack_bot_token, *slack_app_token, *slack_signing_secret;
+    char *slack_channel; /* id; "": direct messages alone */
+    char *slack_api_url;
+    char *slack_generator_url;  /* "": our own listener */
+    char **slack_users;         /* empty: everybody */
+    int64_t slack_daily_budget; /* 0: no limit */
+    int64_t slack_timeout_ms, slack_debug_timeout_ms, slack_patience_ms;
+    int64_t slack_workers, slack_queue, slack_ping_ms;
+
+    char *executor_token;     /* a secret that clients of the executor must know; "": none */
+    char *executor_workspace; /* directory of the tools' files, as programs see it */
+
+    char *tools_file;    /* "": tools.yaml beside the policies */
+    char *tools_secrets; /* file of what the tools' file calls ${secret:NAME}; "": none */
 
     char *store_url; /* "sqlite:PATH"; relative paths lie in state_dir */
     enum code_capture code_store, code_log;
@@ -64,7 +100,14 @@ void settings_read(struct yaml *y, const char *path, struct settings *ret_settin
 
 void settings_done(struct settings *s);
 
-/* YAML that loads again to the same, but for the password of store.url. Caller frees. */
+/* False: no program runs here, and there is no keeper. */
+bool settings_has_engine(const struct settings *s);
+
+/* Overwrites what only the Slack bot's process needs; it is "" afterwards. */
+void settings_forget_tokens(struct settings *s);
+
+/* YAML that loads again to the same, but for secrets: keys, tokens, the password of store.url. Caller
+ * frees. */
 char *settings_print(const struct settings *s, bool with_docs);
 
 #endif

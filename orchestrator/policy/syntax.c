@@ -52,6 +52,11 @@ bool syntax_module(const char *s)
     }
 }
 
+bool syntax_tool(const char *s)
+{
+    return strcmp(s, "*") == 0 || syntax_module(s);
+}
+
 bool syntax_env(const char *s)
 {
     return strlen(s) <= NAME_LEN && is_identifier(s, strlen(s)) && !str_starts(s, "ONESHOT_");

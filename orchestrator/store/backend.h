@@ -1,6 +1,7 @@
 #ifndef STORE_BACKEND_H
 #define STORE_BACKEND_H
 
+#include "store/row.h"
 #include "store/store.h"
 
 /*
@@ -30,7 +31,7 @@ struct backend_ops {
     void (*close)(struct backend *b); /* MUST accept NULL */
 
     /* MUST be all or nothing; a row whose id is there already MUST be left as it is. */
-    int (*write)(struct backend *b, struct run_record *const *rows, size_t n, struct err *err);
+    int (*write)(struct backend *b, struct row *const *rows, size_t n, struct err *err);
 
     /* Deletes a bounded number of rows. `*ret_more`: come again soon. */
     int (*trim)(struct backend *b, const struct backend_bounds *bounds, bool *ret_more,
@@ -40,6 +41,8 @@ struct backend_ops {
     int (*list)(struct backend *b, const struct store_filter *f, struct run_record **ret,
                 size_t *ret_n, struct err *err);
     int (*get)(struct backend *b, const char *id, struct run_record *ret, struct err *err);
+    int (*calls)(struct backend *b, const struct call_filter *f, struct call_record **ret,
+                 size_t *ret_n, struct err *err);
     uint64_t (*size)(struct backend *b);
 
     /* Makes a call of the writing thread that is under way, and every later one, fail soon. */

@@ -127,7 +127,7 @@ static int find_file(const char *path, struct err *err)
 }
 
 /* The log goes first: a log that stayed behind would be taken for the new database's. */
-static void move_aside(const char *path)
+void sqlite_move_aside(const char *path, const char *what)
 {
     static const char *const ends[] = {"-wal", "-shm", ""};
     int64_t now = clock_wall_ms();
@@ -137,10 +137,10 @@ static void move_aside(const char *path)
         auto_free char *to = xasprintf("%s.corrupt-%lld%s", path, (long long)now, ends[i]);
 
         if (rename(from, to) < 0 && errno != ENOENT)
-            log_error("history: cannot move '%s' aside: %s", from, strerrordesc_np(errno));
+            log_error("%s: cannot move '%s' aside: %s", what, from, strerrordesc_np(errno));
     }
-    log_error("history: the database is damaged; it is kept as '%s.corrupt-%lld', a new one begins",
-              path, (long long)now);
+    log_error("%s: the database is damaged; it is kept as '%s.corrupt-%lld', a new one begins",
+              what, path, (long long)now);
 }
 
 static uint64_t file_size(const char *path, const char *end)
@@ -202,8 +202,20 @@ static bool says_ok(sqlite3_stmt *stmt)
     return text && memcmp(text, "ok", sizeof("ok")) == 0;
 }
 
+int sqlite_check_statement(sqlite3 *db, const char *sql, struct err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+
+    (void)sqlite3_finalize(stmt);
+    if (rc == SQLITE_ERROR)
+        return err_set(err, ERR_PEER, "database: its tables are not as they were made: %s",
+                       sqlite3_errmsg(db));
+    return rc ? sqlite_fail(db, rc, "database", err) : 0;
+}
+
 /* Looks through the file for as long as a start may take; the rest shows itself when it is used. */
-static int check(sqlite3 *db, struct err *err)
+int sqlite_check(sqlite3 *db, struct err *err)
 {
     int64_t until = clock_ms() + CHECK_MS;
     sqlite3_stmt *stmt = NULL;
@@ -242,8 +254,9 @@ static int open_writer(struct backend *b, struct err *err)
     if (rc)
         return sqlite_fail(b->db, rc, b->path, err);
     (void)sqlite3_busy_handler(b->db, on_busy, b);
-    if (harden(b->db, err) < 0 || sqlite_run(b->db, settings, err) < 0 || check(b->db, err) < 0 ||
-        sqlite_migrate(b->db, err) < 0)
+    if (harden(b->db, err) < 0 || sqlite_run(b->db, settings, err) < 0 ||
+        sqlite_check(b->db, err) < 0 || sqlite_migrate(b->db, err) < 0 ||
+        sqlite_check_runs(b->db, err) < 0 || sqlite_check_calls(b->db, err) < 0)
         return err_wrap(err, "'%s'", b->path);
     return 0;
 }
@@ -340,8 +353,10 @@ static void close_files(struct backend *b)
     while (b->idle_n)
         (void)sqlite3_close_v2(b->idle[--b->idle_n]);
     (void)sqlite3_finalize(b->insert);
+    (void)sqlite3_finalize(b->insert_call);
     (void)sqlite3_close_v2(b->db);
     b->insert = NULL;
+    b->insert_call = NULL;
     b->db = NULL;
 }
 
@@ -375,12 +390,12 @@ static int open_for_writing(struct backend *b, bool is_damaged, struct err *err)
     int rc;
 
     if (is_damaged)
-        move_aside(b->path);
+        sqlite_move_aside(b->path, "history");
     rc = open_writer(b, &why);
     if (rc < 0 && why.kind == ERR_PEER) {
         log_error("history: %s", why.msg);
         close_files(b);
-        move_aside(b->path);
+        sqlite_move_aside(b->path, "history");
         rc = open_writer(b, &why);
     }
     if (rc < 0 && err)
@@ -419,6 +434,7 @@ const struct backend_ops sqlite_ops = {
     .trim = sqlite_trim,
     .list = sqlite_list,
     .get = sqlite_get,
+    .calls = sqlite_calls,
     .size = sqlite_size,
     .interrupt = sqlite_interrupt,
 };

@@ -59,6 +59,17 @@ static void put_names(struct buf *sql, bool with_code)
         (void)buf_str(sql, ", code");
 }
 
+int sqlite_check_runs(sqlite3 *db, struct err *err)
+{
+    CLEANUP(buf_done) struct buf sql = {0};
+
+    buf_init(&sql, SQL_MAX);
+    (void)buf_str(&sql, "SELECT ");
+    put_names(&sql, true);
+    (void)buf_str(&sql, " FROM runs");
+    return sqlite_check_statement(db, buf_get(&sql), err);
+}
+
 /* ---- writing ---- */
 
 static int prepare_insert(struct backend *b, struct err *err)
@@ -140,7 +151,12 @@ static int check_place(struct backend *b, struct err *err)
     return has_moved ? err_set(err, ERR_NOTFOUND, "'%s' was moved or deleted", b->path) : 0;
 }
 
-int sqlite_write(struct backend *b, struct run_record *const *rows, size_t n, struct err *err)
+static int insert_row(struct backend *b, const struct row *r)
+{
+    return r->kind == ROW_RUN ? insert(b, &r->run) : sqlite_insert_call(b, &r->call);
+}
+
+int sqlite_write(struct backend *b, struct row *const *rows, size_t n, struct err *err)
 {
     if (check_place(b, err) < 0)
         return -1;
@@ -149,7 +165,7 @@ int sqlite_write(struct backend *b, struct run_record *const *rows, size_t n, st
     if (sqlite_run(b->db, "BEGIN IMMEDIATE", err) < 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
-        int rc = insert(b, rows[i]);
+        int rc = insert_row(b, rows[i]);
 
         if (rc == SQLITE_DONE)
             continue;

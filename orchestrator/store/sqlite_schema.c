@@ -39,6 +39,29 @@ static const char *const migrations[] = {
     /* 2: lists by policy and outcome do not read the whole table */
     "CREATE INDEX runs_policy ON runs (policy, id);"
     "CREATE INDEX runs_outcome ON runs (outcome, id);",
+
+    /* 3: what the model was asked and what it answered */
+    "CREATE TABLE model_calls ("
+    " id TEXT NOT NULL PRIMARY KEY,"
+    " generation TEXT NOT NULL,"
+    " attempt INTEGER NOT NULL,"
+    " started_at INTEGER NOT NULL," /* Unix time, milliseconds */
+    " dialect TEXT NOT NULL,"
+    " client TEXT NOT NULL,"
+    " model TEXT NOT NULL,"
+    " verdict TEXT NOT NULL,"
+    " status INTEGER NOT NULL," /* of HTTP where the model failed; 0: it did not */
+    " finish TEXT NOT NULL,"
+    " tries INTEGER NOT NULL,"
+    " took_us INTEGER NOT NULL,"
+    " tokens_in INTEGER NOT NULL," /* -1: not said */
+    " tokens_out INTEGER NOT NULL,"
+    " run TEXT NOT NULL," /* id in runs, while it is there */
+    " prompt TEXT,"
+    " reply TEXT,"
+    " error TEXT);"
+    "CREATE INDEX model_calls_started_at ON model_calls (started_at);"
+    "CREATE INDEX model_calls_generation ON model_calls (generation, id);",
 };
 
 enum { NEWEST = ARRAY_LEN(migrations) };
@@ -62,13 +85,31 @@ static int read_version(sqlite3 *db, int64_t *ret, struct err *err)
     return n ? err_set(err, ERR_INVALID, "it holds something else than history") : 0;
 }
 
-static int check_newest(int64_t version, struct err *err)
+static bool is_known(int64_t version, int newest)
 {
-    if (version <= NEWEST)
-        return 0;
+    return version >= 0 && version <= newest;
+}
+
+static int not_known(int64_t version, int newest, struct err *err)
+{
+    if (version < 0)
+        return err_set(err, ERR_PEER, "it has schema %lld, which there never was",
+                       (long long)version);
     return err_set(err, ERR_INVALID,
                    "it was written by a newer program (schema %lld, this one knows %d)",
-                   (long long)version, NEWEST);
+                   (long long)version, newest);
+}
+
+int sqlite_update(sqlite3 *db, const char *const *steps, int newest, int64_t version,
+                  struct err *err)
+{
+    if (!is_known(version, newest))
+        return not_known(version, newest, err);
+    for (int64_t i = version; i < newest; i++) {
+        if (sqlite_run(db, steps[i], err) < 0)
+            return err_wrap(err, "schema %lld", (long long)i + 1);
+    }
+    return 0;
 }
 
 static int apply(sqlite3 *db, struct err *err)
@@ -76,14 +117,11 @@ static int apply(sqlite3 *db, struct err *err)
     char set[80];
     int64_t version;
 
-    if (read_version(db, &version, err) < 0 || check_newest(version, err) < 0)
+    if (read_version(db, &version, err) < 0 ||
+        sqlite_update(db, migrations, NEWEST, version, err) < 0)
         return -1;
     if (version == NEWEST)
         return 0;
-    for (int64_t i = version; i < NEWEST; i++) {
-        if (sqlite_run(db, migrations[i], err) < 0)
-            return err_wrap(err, "schema %lld", (long long)i + 1);
-    }
     (void)snprintf(set, sizeof(set), "INSERT INTO schema_version VALUES (%d)", NEWEST);
     if (sqlite_run(db,
                    "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL);"
@@ -112,5 +150,5 @@ int sqlite_check_version(sqlite3 *db, struct err *err)
         return -1;
     if (version == 0)
         return err_set(err, ERR_NOTFOUND, "it is empty");
-    return check_newest(version, err);
+    return is_known(version, NEWEST) ? 0 : not_known(version, NEWEST, err);
 }

@@ -14,8 +14,9 @@ enum { SQLITE_READERS = 4 }; /* connections kept for reading; more are opened an
 struct backend {
     char *path;
     bool is_reader;
-    sqlite3 *db;          /* of the writing thread; NULL for readers */
-    sqlite3_stmt *insert; /* prepared at the first write */
+    sqlite3 *db;               /* of the writing thread; NULL for readers */
+    sqlite3_stmt *insert;      /* a run; prepared at the first one */
+    sqlite3_stmt *insert_call; /* the same */
     atomic_bool is_interrupted;
     int64_t busy_ms; /* when the wait for a lock began; of the writing thread */
 
@@ -36,6 +37,22 @@ int sqlite_run(sqlite3 *db, const char *sql, struct err *err) MUST_CHECK;
 int sqlite_number(sqlite3 *db, const char *sql, int64_t fallback, int64_t *ret,
                   struct err *err) MUST_CHECK;
 
+/*
+ * Runs those of the `newest` steps that come behind `version`. ERR_INVALID: a newer program wrote it,
+ * or the tables are others. ERR_PEER: there is no such version, so it is damaged.
+ */
+int sqlite_update(sqlite3 *db, const char *const *steps, int newest, int64_t version,
+                  struct err *err) MUST_CHECK;
+
+/* ERR_PEER: the tables lack what `sql` names; a byte of their definition was changed. */
+int sqlite_check_statement(sqlite3 *db, const char *sql, struct err *err) MUST_CHECK;
+
+/* Looks through the file, for a bounded time. ERR_PEER: it is damaged. */
+int sqlite_check(sqlite3 *db, struct err *err) MUST_CHECK;
+
+/* Renames the file, and those beside it, to "*.corrupt-TIME"; says so in the log, of `what`. */
+void sqlite_move_aside(const char *path, const char *what);
+
 /* A connection for reading: take it, give it back. */
 int sqlite_reader_take(struct backend *b, sqlite3 **ret, struct err *err) MUST_CHECK;
 void sqlite_reader_give(struct backend *b, sqlite3 *db);
@@ -55,10 +72,21 @@ int sqlite_migrate(sqlite3 *db, struct err *err) MUST_CHECK;
 int sqlite_check_version(sqlite3 *db, struct err *err) MUST_CHECK;
 
 /* ---- sqlite_runs.c ---- */
-int sqlite_write(struct backend *b, struct run_record *const *rows, size_t n, struct err *err);
+
+/* Whether the table has all columns; see sqlite_check_statement. */
+int sqlite_check_runs(sqlite3 *db, struct err *err) MUST_CHECK;
+int sqlite_write(struct backend *b, struct row *const *rows, size_t n, struct err *err);
 int sqlite_list(struct backend *b, const struct store_filter *f, struct run_record **ret,
                 size_t *ret_n, struct err *err);
 int sqlite_get(struct backend *b, const char *id, struct run_record *ret, struct err *err);
+
+/* ---- sqlite_calls.c ---- */
+int sqlite_check_calls(sqlite3 *db, struct err *err) MUST_CHECK;
+
+/* SQLITE_DONE, or why it cannot be written. */
+int sqlite_insert_call(struct backend *b, const struct call_record *r);
+int sqlite_calls(struct backend *b, const struct call_filter *f, struct call_record **ret,
+                 size_t *ret_n, struct err *err);
 
 /* ---- sqlite_trim.c ---- */
 int sqlite_trim(struct backend *b, const struct backend_bounds *bounds, bool *ret_more,

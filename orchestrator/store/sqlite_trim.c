@@ -7,8 +7,8 @@
 
 enum {
     AGE_BATCH = 1000,
-    SIZE_BATCH = 64, /* rows may hold megabytes */
-    BATCHES = 16,    /* in one call: rows to be written wait meanwhile */
+    SIZE_BATCH = 64,
+    BATCHES = 16, /* in one call: rows to be written wait meanwhile */
     VACUUM_PAGES = 4096,
 };
 
@@ -32,10 +32,9 @@ static int delete_rows(struct backend *b, const char *sql, int64_t first, int64_
     return rc == SQLITE_DONE ? 0 : -1;
 }
 
-static int trim_age(struct backend *b, int64_t oldest_ms, bool *ret_more, struct err *err)
+static int trim_table(struct backend *b, const char *sql, int64_t oldest_ms, bool *ret_more,
+                      struct err *err)
 {
-    static const char sql[] = "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs"
-                              " WHERE started_at < ? ORDER BY started_at LIMIT ?)";
     int rows = AGE_BATCH;
 
     for (int i = 0; i < BATCHES && rows == AGE_BATCH; i++) {
@@ -44,6 +43,19 @@ static int trim_age(struct backend *b, int64_t oldest_ms, bool *ret_more, struct
     }
     *ret_more = *ret_more || rows == AGE_BATCH;
     return 0;
+}
+
+static int trim_age(struct backend *b, int64_t oldest_ms, bool *ret_more, struct err *err)
+{
+    static const char runs[] = "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs"
+                               " WHERE started_at < ? ORDER BY started_at LIMIT ?)";
+    static const char calls[] =
+        "DELETE FROM model_calls WHERE rowid IN (SELECT rowid FROM model_calls"
+        " WHERE started_at < ? ORDER BY started_at LIMIT ?)";
+
+    if (trim_table(b, runs, oldest_ms, ret_more, err) < 0)
+        return -1;
+    return trim_table(b, calls, oldest_ms, ret_more, err);
 }
 
 /* Bytes of the pages that hold something. */
@@ -59,19 +71,56 @@ static int used_bytes(sqlite3 *db, int64_t *ret, struct err *err)
     return 0;
 }
 
+/*
+ * How many rows to delete next, to get from `used` bytes down to `target`: rows may hold bytes or
+ * megabytes, and what is young is not to go with what is old.
+ */
+static int count_doomed(sqlite3 *db, int64_t used, int64_t target, int64_t *ret, struct err *err)
+{
+    static const char count[] =
+        "SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM model_calls)";
+    int64_t rows;
+
+    if (sqlite_number(db, count, 0, &rows, err) < 0)
+        return -1;
+    rows = (int64_t)((double)rows * (double)(used - target) / (double)used);
+    *ret = rows < 1 ? 1 : rows > SIZE_BATCH ? SIZE_BATCH : rows;
+    return 0;
+}
+
+/*
+ * `most` of the oldest rows of both tables: calls that are older than what is left of the runs go
+ * too.
+ */
+static int delete_oldest(struct backend *b, int64_t most, int *ret_rows, struct err *err)
+{
+    static const char runs[] = "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs"
+                               " ORDER BY started_at LIMIT ?2 OFFSET ?1)";
+    static const char calls[] =
+        "DELETE FROM model_calls WHERE rowid IN (SELECT rowid FROM model_calls"
+        " WHERE started_at < coalesce((SELECT min(started_at) FROM runs), ?1)"
+        " ORDER BY started_at LIMIT ?2)";
+    int rows = 0;
+
+    if (delete_rows(b, runs, 0, most, ret_rows, err) < 0 ||
+        delete_rows(b, calls, INT64_MAX, most, &rows, err) < 0)
+        return -1;
+    *ret_rows += rows;
+    return 0;
+}
+
 /* Down to nine tenths, so that not every further row is one too many. */
 static int trim_size(struct backend *b, int64_t size_max, bool *ret_more, struct err *err)
 {
-    static const char sql[] = "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs"
-                              " ORDER BY started_at LIMIT ?2 OFFSET ?1)";
     const int64_t target = size_max / 10 * 9;
-    int64_t used;
+    int64_t used, doomed;
     int rows = 1;
 
     if (used_bytes(b->db, &used, err) < 0)
         return -1;
     for (int i = 0; i < BATCHES && used > target && rows; i++) {
-        if (delete_rows(b, sql, 0, SIZE_BATCH, &rows, err) < 0 || used_bytes(b->db, &used, err) < 0)
+        if (count_doomed(b->db, used, target, &doomed, err) < 0 ||
+            delete_oldest(b, doomed, &rows, err) < 0 || used_bytes(b->db, &used, err) < 0)
             return -1;
     }
     *ret_more = *ret_more || (used > target && rows);

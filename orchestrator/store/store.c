@@ -106,10 +106,20 @@ int store_open_reader(const char *url, const char *dir, struct store **ret, stru
 void store_observe(void *ctx, const struct run_request *request, const struct run_result *result)
 {
     struct store *s = ctx;
-    struct run_record *r = xmalloc(sizeof(*r));
+    struct row *r = xmalloc(sizeof(*r));
 
-    run_record_init(r, request, result,
+    r->kind = ROW_RUN;
+    run_record_init(&r->run, request, result,
                     s->code_store != STORE_CODE_OFF || s->code_log != STORE_CODE_OFF);
+    writer_add(s, r);
+}
+
+void store_add_call(struct store *s, const struct call_record *record)
+{
+    struct row *r = xmalloc(sizeof(*r));
+
+    r->kind = ROW_CALL;
+    r->call = *record;
     writer_add(s, r);
 }
 
@@ -148,6 +158,24 @@ void store_records_free(struct run_record *list, size_t n)
     free(list);
 }
 
+int store_calls(struct store *s, const struct call_filter *filter, struct call_record **ret,
+                size_t *ret_n, struct err *err)
+{
+    int rc;
+
+    (void)pthread_rwlock_rdlock(&s->backend_lock);
+    rc = s->backend ? s->ops->calls(s->backend, filter, ret, ret_n, err) : no_backend(err);
+    (void)pthread_rwlock_unlock(&s->backend_lock);
+    return rc;
+}
+
+void store_calls_free(struct call_record *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        call_record_done(&list[i]);
+    free(list);
+}
+
 /* ---- figures ---- */
 
 void store_state(struct store *s, struct store_state *ret)
@@ -166,25 +194,20 @@ void store_state(struct store *s, struct store_state *ret)
     (void)pthread_rwlock_unlock(&s->backend_lock);
 }
 
-static void put(struct buf *b, const char *name, const char *type, const char *help, uint64_t value)
-{
-    metrics_family(b, name, type, help);
-    (void)buf_fmt(b, "%s %llu\n", name, (unsigned long long)value);
-}
-
 void store_metrics(struct buf *b, void *ctx)
 {
     struct store_state t;
 
     store_state(ctx, &t);
-    put(b, "oneshot_store_queue_rows", "gauge", "Runs that wait to be written to the history.",
-        t.queued);
-    put(b, "oneshot_store_rows_written_total", "counter", "Runs written to the history.",
-        t.written);
-    put(b, "oneshot_store_rows_dropped_total", "counter", "Runs that the history lost.", t.dropped);
-    put(b, "oneshot_store_errors_total", "counter", "Attempts to write the history that failed.",
-        t.errors);
-    put(b, "oneshot_store_size_bytes", "gauge", "Size of the history on disk.", t.size);
-    put(b, "oneshot_store_up", "gauge", "1 unless the last attempt to write failed.",
-        !t.is_failing);
+    metrics_single(b, "oneshot_store_queue_rows", "gauge",
+                   "Runs that wait to be written to the history.", t.queued);
+    metrics_single(b, "oneshot_store_rows_written_total", "counter", "Runs written to the history.",
+                   t.written);
+    metrics_single(b, "oneshot_store_rows_dropped_total", "counter", "Runs that the history lost.",
+                   t.dropped);
+    metrics_single(b, "oneshot_store_errors_total", "counter",
+                   "Attempts to write the history that failed.", t.errors);
+    metrics_single(b, "oneshot_store_size_bytes", "gauge", "Size of the history on disk.", t.size);
+    metrics_single(b, "oneshot_store_up", "gauge", "1 unless the last attempt to write failed.",
+                   !t.is_failing);
 }

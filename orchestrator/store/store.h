@@ -6,9 +6,10 @@
 #include <stdint.h>
 
 #include "core/record.h"
+#include "store/call_record.h"
 
 /*
- * The history of runs. Rows are written by a thread of its own, in the order in which runs ended:
+ * The history of runs and of calls of the model. Rows are written by a thread of its own, in the order in which runs ended:
  * whoever ran something never waits for a disk. What cannot be written is tried again for as long
  * as the queue has room; a database that is broken, full or locked costs history, never a run.
  * See store/backend.h for where the rows go.
@@ -76,6 +77,23 @@ void store_records_free(struct run_record *list, size_t n);
 
 /* One run with its text. ERR_NOTFOUND: there is no such run. Release with run_record_done. */
 int store_get(struct store *s, const char *id, struct run_record *ret, struct err *err) MUST_CHECK;
+
+/*
+ * Remembers a call of a model, as store_observe does a run; its texts are taken over. They are kept
+ * where code_store is STORE_CODE_FULL.
+ */
+void store_add_call(struct store *s, const struct call_record *r);
+
+struct call_filter {
+    size_t limit;           /* 1..STORE_LIST_MAX */
+    const char *before;     /* only calls whose id sorts before it; NULL: all */
+    const char *generation; /* NULL: of all */
+};
+
+/* Newest first, with their texts. As store_list; release with store_calls_free. */
+int store_calls(struct store *s, const struct call_filter *filter, struct call_record **ret,
+                size_t *ret_n, struct err *err) MUST_CHECK;
+void store_calls_free(struct call_record *list, size_t n);
 
 struct store_state {
     uint64_t queued;  /* rows that wait */

@@ -57,7 +57,7 @@ static void note_success(struct store *s)
     log_info("history: can be written again");
 }
 
-static void finish_row(const struct store *s, struct run_record *r)
+static void finish_run(const struct store *s, struct run_record *r)
 {
     run_record_digest(r);
     audit_log(s->code_log, r);
@@ -65,6 +65,15 @@ static void finish_row(const struct store *s, struct run_record *r)
         run_record_done(r);
     if (s->code_store == STORE_CODE_OFF)
         r->code_sha256[0] = '\0';
+}
+
+/* Texts of prompts and replies are kept where those of programs are. */
+static void finish_row(const struct store *s, struct row *r)
+{
+    if (r->kind == ROW_RUN)
+        finish_run(s, &r->run);
+    else if (s->code_store != STORE_CODE_FULL)
+        call_record_done(&r->call);
 }
 
 /* ---- the queue ---- */
@@ -82,20 +91,15 @@ static bool wait_until(struct store *s, pthread_cond_t *cond, int64_t ms)
     return pthread_cond_timedwait(cond, &s->lock, &until) != ETIMEDOUT;
 }
 
-static uint64_t text_bytes(const struct run_record *r)
-{
-    return r->code ? r->code_bytes : 0;
-}
-
 /* Under the lock. A single huge program is let through an empty queue. */
-static bool has_room(const struct store *s, const struct run_record *r)
+static bool has_room(const struct store *s, const struct row *r)
 {
     if (s->queue_n == QUEUE_ROWS)
         return false;
-    return s->queue_n == 0 || s->queue_bytes + text_bytes(r) <= QUEUE_BYTES;
+    return s->queue_n == 0 || s->queue_bytes + row_text_bytes(r) <= QUEUE_BYTES;
 }
 
-void writer_add(struct store *s, struct run_record *r)
+void writer_add(struct store *s, struct row *r)
 {
     int64_t until = clock_ms() + FULL_WAIT_MS;
     bool fits;
@@ -109,15 +113,14 @@ void writer_add(struct store *s, struct run_record *r)
     fits = fits && !s->is_stopping;
     if (fits) {
         s->queue[(s->queue_at + s->queue_n++) % QUEUE_ROWS] = r;
-        s->queue_bytes += text_bytes(r);
+        s->queue_bytes += row_text_bytes(r);
         (void)pthread_cond_signal(&s->more);
     }
     (void)pthread_mutex_unlock(&s->lock);
     if (fits)
         return;
     finish_row(s, r); /* the audit log still tells it */
-    run_record_done(r);
-    free(r);
+    row_free(r);
     atomic_fetch_add(&s->dropped, 1);
     if (may_tell(&s->told_drop_ms))
         tell_dropped(s);
@@ -127,11 +130,11 @@ void writer_add(struct store *s, struct run_record *r)
 static void take_batch(struct store *s)
 {
     while (s->queue_n && s->batch_n < BATCH_ROWS) {
-        struct run_record *r = s->queue[s->queue_at];
+        struct row *r = s->queue[s->queue_at];
 
         s->queue_at = (s->queue_at + 1) % QUEUE_ROWS;
         s->queue_n--;
-        s->queue_bytes -= text_bytes(r);
+        s->queue_bytes -= row_text_bytes(r);
         s->batch[s->batch_n++] = r;
     }
     (void)pthread_cond_broadcast(&s->room);
@@ -195,7 +198,7 @@ static int open_backend(struct store *s, bool is_damaged, struct err *err)
 }
 
 /* Writes `n` rows; begins a new database in place of one that is damaged or gone. */
-static int write_rows(struct store *s, struct run_record *const *rows, size_t n, struct err *err)
+static int write_rows(struct store *s, struct row *const *rows, size_t n, struct err *err)
 {
     if (!s->backend && open_backend(s, false, err) < 0)
         return -1;
@@ -210,8 +213,7 @@ static int write_rows(struct store *s, struct run_record *const *rows, size_t n,
 }
 
 /* Tries until the rows are written or given up. -1, with ERR_INVALID: they will never do. */
-static int write_patiently(struct store *s, struct run_record *const *rows, size_t n,
-                           struct err *err)
+static int write_patiently(struct store *s, struct row *const *rows, size_t n, struct err *err)
 {
     int64_t retry_ms = RETRY_MIN_MS;
 
@@ -246,10 +248,8 @@ static void write_batch(struct store *s)
 
 static void free_batch(struct store *s)
 {
-    for (size_t i = 0; i < s->batch_n; i++) {
-        run_record_done(s->batch[i]);
-        free(s->batch[i]);
-    }
+    for (size_t i = 0; i < s->batch_n; i++)
+        row_free(s->batch[i]);
     s->batch_n = 0;
 }
 

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "store/backend.h"
+#include "store/row.h"
 
 /* What store.c and the writing thread share. */
 
@@ -26,14 +27,14 @@ struct store {
 
     pthread_t thread;
     bool has_thread;
-    struct run_record *batch[BATCH_ROWS]; /* in the writer's hands */
+    struct row *batch[BATCH_ROWS]; /* in the writer's hands */
     size_t batch_n;
     int64_t trim_ms;         /* next */
     int64_t clock_offset_ms; /* wall clock minus monotonic one at the last trim; 0: none yet */
 
     pthread_mutex_t lock;      /* guards what follows */
     pthread_cond_t more, room; /* rows came, or the end; rows went */
-    struct run_record *queue[QUEUE_ROWS];
+    struct row *queue[QUEUE_ROWS];
     size_t queue_at, queue_n;
     uint64_t queue_bytes;
     bool is_stopping, is_over;
@@ -49,7 +50,7 @@ int writer_start(struct store *s, struct err *err) MUST_CHECK;
 void writer_stop(struct store *s); /* a second call does nothing */
 
 /* Takes the row over: queues it, or drops and counts it. */
-void writer_add(struct store *s, struct run_record *r);
+void writer_add(struct store *s, struct row *r);
 
 /*
  * Whether the wall clock went on as it should since `*offset_ms` was noted, which is noted anew.

@@ -19,6 +19,7 @@ spec = importlib.util.spec_from_file_location("e2e_conftest", E2E / "conftest.py
 e2e = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(e2e)
 homes, service, make_service = e2e.homes, e2e.service, e2e.make_service
+cohere_process, cohere_standin = e2e.cohere_process, e2e.cohere_standin
 
 services = sys.modules["service"]
 WAIT_S = 60.0

@@ -37,7 +37,7 @@ def test_what_is_shipped_is_right():
     p = check()
     assert (p.returncode, p.stderr) == (0, "")
     assert p.stdout.startswith("# settings: built-in defaults\n")
-    for name in sorted(f.stem for f in (TOP / "policies").glob("*.yaml")):
+    for name in sorted(f.stem for f in (TOP / "policies").glob("*.yaml") if f.stem != "tools"):
         assert f"# policy {name}: " in p.stdout
     p = check("--quiet")
     assert (p.returncode, p.stdout, p.stderr) == (0, "", "")
@@ -73,6 +73,23 @@ def test_variables_and_units_are_read(place):
     assert "cpus: 0.5\n" in p.stdout and 'description: "none costs $$5"\n' in p.stdout
     p = check("--policies", where, "one", env={"T_ONE": "90s", "D_ONE": "some"})
     assert "  default: 90s\n" in p.stdout and 'description: "some costs' in p.stdout
+
+
+def test_the_file_of_the_tools_is_no_policy_and_is_read_too(place, tmp_path):
+    where = place()
+    tools = tmp_path / "policies/tools.yaml"
+    tools.write_text("modules:\n  - {name: a, mcp: 'http://${secret:HOST}/mcp'}\n")
+    (tmp_path / "secrets").write_text("HOST=wiki:9000\n")
+    p = check("--policies", where, "-q", env={"ONESHOT_TOOLS_SECRETS": str(tmp_path / "secrets")})
+    assert (p.returncode, p.stderr) == (0, "")
+    p = check("--policies", where, "-q")
+    assert p.returncode != 0 and "there is no secret 'HOST'" in p.stderr
+    tools.write_text("modules:\n  - {name: os, mcp: 'http://wiki/mcp'}\n")
+    p = check("--policies", where, "-q")
+    assert p.returncode != 0
+    assert "tools.yaml:2:12: 'modules[0].name': must be a name that Python can import" in p.stderr
+    p = check("--policies", where, "-q", env={"ONESHOT_TOOLS": str(tmp_path / "none.yaml")})
+    assert p.returncode != 0 and "none.yaml" in p.stderr
 
 
 FAULTS = [

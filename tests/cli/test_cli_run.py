@@ -235,6 +235,28 @@ def test_a_signal_cancels_and_the_container_goes(where, tmp_path, sessions, numb
     wait_gone(where)
 
 
+def test_a_second_signal_does_not_wait(where, tmp_path, sessions):
+    """The container is frozen and answers nothing: whoever asks twice is let go at once."""
+    name = program(tmp_path, "import re, time\nprint(re.search('containers/([0-9a-f]{64})/', "
+                             "open('/proc/self/mountinfo').read())[1], 'on', flush=True)\n"
+                             "time.sleep(25)")
+    s = sessions(command(where, name), cwd=tmp_path, env=where.environment())
+    s.wait_out(b" on\n")
+    engine.call("POST", f"/containers/{s.out.split()[0].decode()}/pause")
+    s.signal(signal.SIGINT)
+    s.signal(signal.SIGTERM)  # another one, so that both are seen; the first one counts
+    assert s.end() == 128 + signal.SIGINT
+    assert b"cancelled" not in s.err
+    wait_gone(where)
+
+
+def test_output_that_was_cut_is_told(where, tmp_path):
+    name = program(tmp_path, "import sys\nsys.stdout.write('x' * 11_000_000)")
+    p = run(where, tmp_path, name)
+    assert (p.returncode, len(p.stdout)) == (0, 10 << 20)
+    assert p.stderr == "oneshot: output was cut (policy 'default', output)\n"
+
+
 def test_a_command_that_is_killed_leaves_nothing(where, tmp_path, sessions):
     name = program(tmp_path, "print('on', flush=True)\nimport time\ntime.sleep(25)")
     s = sessions(command(where, name), cwd=tmp_path, env=where.environment())
@@ -250,8 +272,10 @@ def test_a_reader_that_goes_away_does_not_hang_it(where, tmp_path):
                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert p.stdout.readline()
     p.stdout.close()
-    assert p.wait(60) is not None
+    assert p.wait(60) == 0
+    assert p.stderr.read() == b""
     p.stderr.close()
+    wait_gone(where)
 
 
 def test_ctrl_c_on_a_terminal_cancels(where, tmp_path):

@@ -11,7 +11,8 @@ import pytest
 
 services = sys.modules["service"]
 PROGRAM, TOP = str(services.PROGRAM), services.TOP
-COMMANDS = ["serve", "run", "check", "ps", "history", "bench", "version", "help"]
+COMMANDS = ["serve", "run", "generate", "slack", "check", "ps", "history", "bench", "version",
+            "help"]
 
 
 def oneshot(*words, **options):
@@ -41,7 +42,7 @@ def test_without_a_command_the_usage_is_an_error():
     assert p.stderr.startswith("oneshot: there is no command 'frobnicate'\n")
 
 
-@pytest.mark.parametrize("name", ["serve", "run", "check", "ps", "history", "bench"])
+@pytest.mark.parametrize("name", COMMANDS[:-2])  # version and help have no arguments
 def test_every_command_explains_itself(name):
     p = oneshot(name, "--help")
     assert (p.returncode, p.stderr) == (0, "")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(TOP / "tests/e2e"), str(TOP / "tests/worker")]
+sys.path[:0] = [str(TOP / "tests/e2e"), str(TOP / "tests/worker"), str(TOP / "tests")]
 
 LONG_S = 1800
 NAME = f"oneshot-test-{os.getpid():x}"
@@ -55,11 +55,14 @@ class Place:
 
     def __init__(self, home: pathlib.Path, name: str) -> None:
         self.home, self.name = home, name
-        self.aiq, self.telemetry, self.native = free_ports(3)
+        self.aiq, self.telemetry, self.native, self.generator, self.executor = free_ports(5)
         self.output = home / "output"
         self.output.mkdir()
         home.chmod(0o755)
-        own = ("ONESHOT_", "SANDBOX_", "COMPOSE_", "TELEMETRY_PORT", "AIQ_PORT", "DEBUG", "OUTPUT_")
+        own = ("ONESHOT_", "SANDBOX_", "COMPOSE_", "TELEMETRY_", "AIQ_PORT", "DEBUG", "OUTPUT_",
+               "COHERE_", "CO_API_", "GENERAT", "MAX_RETRIES", "PROMPT_GUIDE", "SLACK_",
+               "ENABLE_SLACK", "INFLUX", "EXTRA_NETWORKS", "EXECUT", "MAX_", "MCP_", "TOOLS_DIR",
+               "DATA_API_URL", "AUTOMATION_API_URL", "DEVICE_API_URL")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(own)} | {
             "OUTPUT_DATA_PATH": str(self.output),
             # Images of the tests' own tag: those in use stay as they are.

@@ -20,6 +20,7 @@ def run(place: Place) -> Iterator[Place]:
         "ONESHOT_CONFIG": str(config), "ONESHOT_STATE_DIR": str(state),
         "ONESHOT_INSTANCE": f"{NAME}-run", "SANDBOX_PORT": str(place.aiq),
         "TELEMETRY_PORT": str(place.telemetry), "ONESHOT_PORT": str(place.native),
+        "GENERATOR_PORT": str(place.generator), "EXECUTOR_PORT": str(place.executor),
     }
     try:
         place.said = call("make", "run", env=place.env).stdout
@@ -31,13 +32,20 @@ def run(place: Place) -> Iterator[Place]:
 
 def test_it_proves_itself_and_says_where_it_listens(run: Place) -> None:
     assert '"process_status":"completed","stdout":"42 3.' in run.said
-    for port in (run.aiq, run.telemetry, run.native):
+    for port in (run.aiq, run.telemetry, run.native, run.executor):
         assert f"http://127.0.0.1:{port}" in run.said
 
 
 def test_it_is_ready(run: Place) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{run.native}/ready", timeout=30) as reply:
         assert json.load(reply)["status"] == "ready"
+
+
+def test_the_executor_answers(run: Place) -> None:
+    for path, body in (("/health", None), ("/execute", b'{"code": "6 * 7"}')):
+        with urllib.request.urlopen(f"http://127.0.0.1:{run.executor}{path}", body, 60) as reply:
+            told = json.load(reply)
+        assert told.get("status") == "healthy" or told["return_value"] == 42, told
 
 
 def test_a_second_run_says_that_it_runs_already(run: Place) -> None:

@@ -12,10 +12,22 @@ from collections.abc import Callable, Iterator
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "worker")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "worker")]
 
 import arena as arenas  # noqa: E402
 import service as services  # noqa: E402
+from standins.fixtures import (  # noqa: E402, F401
+    cohere_process,
+    cohere_standin,
+    home_process,
+    home_standin,
+    mcp_process,
+    mcp_standin,
+    openapi_process,
+    openapi_standin,
+    slack_process,
+    slack_standin,
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

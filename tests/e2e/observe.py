@@ -21,6 +21,8 @@ import engine
 from service import LABEL, Reply, Service, wait_for
 
 SLIM = "oneshot/python-slim"
+# What loaded machines are excused for, times this. `make bench` asks with 0, for the goals.
+SLACK = float(os.environ.get("ONESHOT_TEST_SLACK", "1"))
 REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.1\r\n")
 READ = 1 << 16
 

@@ -33,6 +33,8 @@ LISTENERS = [
     {"port": 0, "dialects": ["aiq"]},
     {"port": 0, "dialects": ["telemetry"]},
     {"port": 0, "dialects": ["native", "aiq"]},
+    {"port": 0, "dialects": ["generator", "slack"]},
+    {"port": 0, "dialects": ["executor"]},
 ]
 
 
@@ -74,6 +76,7 @@ class Service:
     settings: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     patience_s: float = 0.0
+    engine_socket: str = engine.SOCKET
     ports: dict[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -104,7 +107,10 @@ class Service:
         }, self.settings), sort_keys=False))
 
     def environment(self) -> dict[str, str]:
-        own = ("ONESHOT_", "SANDBOX_", "INFLUX_", "TELEMETRY_PORT", "DEBUG", "LOG_LEVEL")
+        own = ("ONESHOT_", "SANDBOX_", "INFLUX_", "TELEMETRY_PORT", "DEBUG", "LOG_LEVEL",
+               "COHERE_", "CO_API_", "MAX_RETRIES", "GENERATE", "PROMPT_GUIDE",
+               "SLACK_", "ENABLE_SLACK", "CODE_GENERATOR_URL", "EXECUT", "MAX_", "MCP_",
+               "DATA_API_URL", "AUTOMATION_API_URL", "DEVICE_API_URL")
         clean = {k: v for k, v in os.environ.items() if not k.startswith(own)}
         return clean | {"OUTPUT_DATA_PATH": str(self.output)} | self.env
 
@@ -165,7 +171,8 @@ class Service:
                 self.process.wait(STOP_S)
         for container in self.containers():
             with contextlib.suppress(RuntimeError):  # the engine is at it already
-                engine.call("DELETE", f"/containers/{container['Id']}?force=1&v=1")
+                engine.call("DELETE", f"/containers/{container['Id']}?force=1&v=1",
+                            at=self.engine_socket)
 
     def children(self) -> dict[str, int]:
         """Process ids of keeper and front."""
@@ -184,7 +191,8 @@ class Service:
     def containers(self) -> list[dict[str, Any]]:
         """What the engine has of this instance, in any state."""
         filters = urllib.parse.quote(json.dumps({"label": [f"{LABEL}={self.instance}"]}))
-        return engine.call("GET", f"/containers/json?all=1&filters={filters}")  # type: ignore
+        return engine.call(  # type: ignore
+            "GET", f"/containers/json?all=1&filters={filters}", at=self.engine_socket)
 
     def log(self) -> str:
         return self.log_path.read_text() if self.log_path.exists() else ""

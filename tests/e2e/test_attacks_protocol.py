@@ -36,13 +36,6 @@ def result_has(word):
     return check
 
 
-def error_is(name):
-    def check(reply):
-        assert reply["error"] and reply["error"]["type"] == name, reply["error"]
-
-    return check
-
-
 VALUE = {"result": "last_expression"}
 RESULT = "b'\\x4e\\0\\0\\0\\x38\\0\\0\\0' + bytes(56)"
 
@@ -102,7 +95,7 @@ FORGED = [
     Row("forge_call", WIRE + "tell(frame(CALL, b'{\"tool\": \"db_query\"}', ident=1))\nprint('x')",
         ("ok", "code_error")),
     Row("forge_calls_flood", WIRE + "for _ in range(20000): tell(frame(CALL, b'x' * 500))",
-        "ok"),
+        "code_error"),
     Row("forge_everywhere",
         f"import os\nfor fd in range(256):\n    try: os.write(fd, {RESULT})\n"
         "    except OSError: pass\nprint('end')\nraise SystemExit(9)",
@@ -121,7 +114,7 @@ FORGED = [
     Row("forge_step", WIRE + "tell(*[frame(0x48, b'x' * 999)] * 500)\nprint('x')", out="x\n"),
     Row("forge_steps_endless", WIRE + "while True: tell(frame(0x48, b'x' * 65536))", "code_error"),
     Row("answers_are_not_taken",
-        WIRE + "for n in range(20000): tell(frame(CALL, b'x', ident=n))\nprint('x')", out="x\n",
+        WIRE + "for n in range(1000): tell(frame(CALL, b'x', ident=n))\nprint('x')", out="x\n",
         more={"stdin": "y" * 500_000}),
 ]
 

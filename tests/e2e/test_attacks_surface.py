@@ -8,20 +8,11 @@ import re
 import runpy
 
 import pytest
+from arena import UNCHECKED
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROBES = HERE / "probes.py"
 CANARIES = {"ONESHOT_CANARY": "canary-1", "INFLUX_TOKEN": "canary-2", "AWS_SECRET": "canary-3"}
-
-# Rows of the attack table that have nothing to attack yet.
-LATER = {
-    "relay to private ranges, DNS by the front, join, open": "policies have no network yet",
-    "db_call_flood, db_*": "there are no host calls yet",
-    "load_file_traversal": "there are no stored user files yet",
-    "retry_prompt_injection": "there is no model loop yet",
-    "jail_*": "nothing is validated before a run yet",
-    "authentication": "there are no keys yet",
-}
 
 # Without a network: no route, or no such family; never a refusal by somebody who was reached.
 NO_WAY = {"refused ENETUNREACH", "refused EADDRNOTAVAIL", "refused EPERM", "refused EACCES",
@@ -35,7 +26,7 @@ REFUSED = re.compile(r"refused E(ACCES|PERM|NOENT|ROFS|NXIO|NODEV)")
 @pytest.fixture(scope="module")
 def found(make_module_service):
     """What the probes found, from a service whose own environment is full of secrets."""
-    keys = {"time": {"max": "100s"}, "pool": {"min": 1}}
+    keys = {"time": {"max": "100s"}, "pool": {"min": 1}, **UNCHECKED}
     service = make_module_service(env=CANARIES, policies={"executor": keys}).start()
     reply = service.native(PROBES.read_text(), policy="executor", timeout=100).json
     assert reply["outcome"] == "ok", (reply["outcome"], reply["stderr"][-2000:])

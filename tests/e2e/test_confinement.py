@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import re
 import shutil
 import socket
 import stat
@@ -89,17 +90,28 @@ def test_the_front_has_no_rights(running):
     assert running.get("native", "/health").json["front"] == {"confined_by": "uid"}
 
 
+def test_descriptors_suffice_for_all_connections_and_their_runs(running):
+    """Whatever the shell that started it allows; 1024 connections are the built-in limit."""
+    for name, wanted in (("front", 8 * 1024), ("keeper", 4 * 128)):
+        limits = pathlib.Path(f"/proc/{running.children()[name]}/limits").read_text()
+        soft, hard = re.search(r"^Max open files +(\d+) +(\d+)", limits, re.M).groups()
+        assert int(soft) >= min(wanted, int(hard)), name
+
+
 @needs_root
 def test_the_front_holds_no_way_to_the_engine(running):
     """Idle, it has no descriptor that leads there: streams of runs are handed over one by one."""
     front = running.children()["front"]
     assert unix_streams(front) == []
     assert unix_streams(running.children()["keeper"])
-    # Its files: nothing of the service's but the store, the spool, the log and the policies.
+    # Its files: nothing of the service's but the store, the spool, the log, the policies and the
+    # figures of the Slack bot, which are no file at all.
     own = [t for t in descriptors(front).values() if t.startswith("/")]
     allowed = (str(running.state / "store"), str(running.state / "spool"),
-               str(running.home / "policies"), str(running.log_path), "/dev/")
-    assert [t for t in own if not t.startswith(allowed)] == []
+               str(running.home / "policies"), str(running.log_path), "/dev/",
+               "/memfd:slack ")
+    # And the place of the guide, which it opens at each request with what rights it has.
+    assert [t for t in own if not t.startswith(allowed)] == [str(running.home)]
 
 
 @needs_root

@@ -1,5 +1,6 @@
 """SIGTERM, SIGHUP and what an older instance left behind."""
 
+import os
 import signal
 import time
 
@@ -47,20 +48,26 @@ def test_a_stop_waits_for_what_runs(small):
     assert small.containers() == []
 
 
-def test_a_second_stop_does_not_wait(small):
+@pytest.mark.parametrize("both_at_once", [False, True], ids=["later", "before the first is read"])
+def test_a_second_stop_does_not_wait(small, both_at_once):
     small.start()
     with Clients() as clients:
         run = clients.send(small.native, LONG)
         wait_running(small, "default", 1)
         began = time.monotonic()
+        front = small.children()["front"]
+        if both_at_once:
+            os.kill(front, signal.SIGSTOP)
         term(small)
         wait_for(lambda: "stopping" in small.log(), 10, "the stop")
         term(small)
+        wait_for(lambda: "stopping at once" in small.log(), 10, "the second stop")
+        if both_at_once:
+            os.kill(front, signal.SIGCONT)
         assert small.process.wait(40) == 0
         took = time.monotonic() - began
         run.exception(timeout=10)  # an answer or the end of the connection
     assert small.containers() == []
-    print(f"stopped in {took:.1f} s")
     assert took < 30  # the program would have run for 100, the drain is 60
 
 

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import threading
 
@@ -15,19 +16,31 @@ import pytest
 import service as services
 import test_metrics_format
 import yaml
+from observe import EngineProxy
 from service import wait_for
 
 TABLE = yaml.safe_load((services.TOP / "tests/errors.yaml").read_text())
-DIALECTS = ("aiq", "telemetry", "native")
-ROUTES = {"aiq": "/execute", "telemetry": "/", "native": "/v1/runs"}
-POLICIES = {"aiq": "aiq", "telemetry": "telemetry", "native": "default"}
-FILES = {"aiq": "<string>", "telemetry": "snippet.py", "native": "main.py"}
+DIALECTS = ("aiq", "telemetry", "native", "executor")
+ASKED = (*DIALECTS, "generator")  # its programs are a model's: see test_generator.py
+ROUTES = {"aiq": "/execute", "telemetry": "/", "native": "/v1/runs",
+          "executor": "/execute",
+          "generator": "/api/generate-code"}
+POLICIES = {"aiq": "aiq", "telemetry": "telemetry", "native": "default",
+            "executor": "executor"}
+FILES = {"aiq": "<string>", "telemetry": "snippet.py", "native": "main.py",
+         "executor": "<agent>"}
+STAGES = ("queue", "take", "run", "collect")
+# The executor's policy permits little: the programs here would be refused before they run.
+FREE = {"imports": {"allow": ["*"]}, "validation": {"names": [], "attributes": []}}
 VARYING = ("id", "usage", "timings", "container", "not_enforced")
 PLAIN_RESULT = {
     "outcome": None, "exit_code": None, "signal": None, "stdout": "", "stderr": "",
     "truncated": {"stdout": False, "stderr": False}, "result": None, "error": None, "files": [],
     "omitted": [],
 }
+EXECUTOR_VARYING = ("execution_time", "memory_used_mb")
+EXECUTOR_RESULT = {"success": False, "stdout": "", "stderr": "", "return_value": None,
+                   "error": None}
 MANY = [{"filename": f"{i}", "path": f"{i}", "b64_data": "", "data": ""} for i in range(101)]
 BODIES = {
     "raw_nul": b'{"code": "a\0b"}',
@@ -59,8 +72,10 @@ def fill(value, words):
 
 def check_error(dialect, path, reply, status, text):
     shape = TABLE["errors"][dialect]
-    wanted = fill(shape["json"], {"TEXT": text, "STATUS": status, "PATH": path,
-                                  "TITLE": TABLE["titles"][status], "FILE": FILES[dialect]})
+    form = shape.get(status, shape["json"])
+    wanted = fill(form, {"TEXT": text, "STATUS": status, "PATH": path,
+                         "JSON decode error: TEXT": f"JSON decode error: {text}",
+                         "TITLE": TABLE["titles"].get(status), "FILE": FILES.get(dialect, "")})
     assert (reply.status, reply.json) == (status, wanted)
     assert list(reply.json) == list(wanted), "the order of the keys"
     assert reply.headers["Content-Type"] == shape["type"]
@@ -72,10 +87,16 @@ def check_result(dialect, reply, wanted):
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.headers["X-Run-Id"]
     assert len(reply.headers["X-Container-Id"]) == 64
+    assert re.fullmatch(", ".join(rf"{stage};dur=[\d.]+" for stage in STAGES),
+                        reply.headers["Server-Timing"])
     got = reply.json
     if dialect == "native":
         assert not any(got.pop(key) is None for key in VARYING)
         wanted = PLAIN_RESULT | wanted
+    elif dialect == "executor":
+        assert all(got.pop(key) >= 0 for key in EXECUTOR_VARYING)
+        wanted = EXECUTOR_RESULT | wanted
+        assert list(got) == list(wanted), "the order of the keys"
     else:
         wanted = wanted["json"]
         assert list(got) == list(wanted), "the order of the keys"
@@ -87,6 +108,8 @@ def check(dialect, path, reply, wanted):
         wanted = {"status": wanted[0], "text": wanted[1]}
     if "text" in wanted:
         check_error(dialect, path, reply, wanted["status"], wanted["text"])
+    elif wanted.get("status", 200) != 200 and "json" in wanted:
+        assert (reply.status, reply.json) == (wanted["status"], wanted["json"])
     else:
         check_result(dialect, reply, wanted)
     for name, value in wanted.get("headers", {}).items():
@@ -146,7 +169,7 @@ def send(service, dialect, path, row):
 
 @walk("requests")
 def test_what_is_wrong_with_a_request_is_said(service, row):
-    for dialect in DIALECTS:
+    for dialect in ASKED:
         if dialect in row:
             path = row.get("path", ROUTES[dialect])
             check(dialect, path, send(service, dialect, path, row), row[dialect])
@@ -214,6 +237,12 @@ def wait_running(service, dialect):
     return wait_for(find, 60, f"{dialect} runs")
 
 
+def for_all(keys):
+    """The policies of all dialects with these keys."""
+    keys = {"pool": {"min": 1}} | keys
+    return {name: keys | (FREE if name == "executor" else {}) for name in POLICIES.values()}
+
+
 class Outage:
     """Brings about what the rows call their state; each gives the reply of a dialect."""
 
@@ -223,8 +252,7 @@ class Outage:
 
     def without(self, keys=(), **options):
         keys = {"queue": {"wait": "1s"}} | dict(keys)
-        policies = {name: keys for name in POLICIES.values()}
-        return self.make_service(policies=policies, **options).launch()
+        return self.make_service(policies=for_all(keys), **options).launch()
 
     def no_image(self):
         service = self.without(keys={"image": "oneshot/there-is-none"})
@@ -246,9 +274,10 @@ class Outage:
         finally:
             os.kill(keeper, signal.SIGCONT)
 
-    def lost(self, break_it):
+    def lost(self, break_it, **options):
         """Every dialect's program runs, then something breaks."""
-        service = self.make_service(**TABLE["services"]["hasty"] | {"env": {}}).start()
+        options |= TABLE["services"]["hasty"] | {"env": {}}
+        service = self.make_service(**options).start()
         with concurrent.futures.ThreadPoolExecutor(len(DIALECTS)) as pool:
             replies = {d: pool.submit(run, service, d, RUNS_ON, 30) for d in DIALECTS}
             containers = [wait_running(service, d) for d in DIALECTS]
@@ -261,6 +290,13 @@ class Outage:
                 engine.call("POST", f"/containers/{one}/kill")
 
         return self.lost(kill)
+
+    def engine_lost(self):
+        proxy = EngineProxy(self.special("small").home / "engine.sock")
+        try:
+            return self.lost(lambda *_: proxy.cut(), settings={"engine": {"host": proxy.url}})
+        finally:
+            proxy.mend()
 
     def keeper_killed(self):
         def kill(service, _):
@@ -280,7 +316,8 @@ def rows_of(*states):
     return rows
 
 
-ALONE = rows_of("no_image", "no_engine", "keeper_stopped", "container_lost", "keeper_killed")
+ALONE = rows_of("no_image", "no_engine", "keeper_stopped", "container_lost", "engine_lost",
+                "keeper_killed")
 
 
 @pytest.mark.parametrize("row", ALONE, ids=[row["name"] for row in ALONE])
@@ -298,7 +335,7 @@ def busy(make_service):
     def make(**queue):
         keys = {"image": "oneshot/python-slim", "warm": [], "queue": queue}
         service = make_service(settings={"pools": {"containers": len(DIALECTS)}},
-                               policies={name: keys for name in POLICIES.values()}).launch()
+                               policies=for_all(keys)).launch()
         made.append(service)
         for name in POLICIES.values():
             service.wait_parked(name, 1, 120)
@@ -360,6 +397,16 @@ def test_a_client_that_leaves_cancels_its_run(special):
         connection.close()
         wait_for(lambda d=dialect, n=before: cancelled(service).get(d, 0) == n + 1)
         wait_for(lambda c=container: all(one["Id"] != c for one in service.containers()))
+
+
+def test_every_outcome_has_a_row():
+    source = (services.TOP / "orchestrator/core/run_result.c").read_text()
+    names = set(re.findall(r'\[OUTCOME_\w+\] = "(\w+)"', source))
+    told = {row["native"]["outcome"] for row in TABLE["programs"]}
+    told |= {row["native"]["outcome"] for row in TABLE["outages"] if "outcome" in row["native"]}
+    told |= {"cancelled"}  # by who has gone: `no reply`
+    assert len(names) == 10
+    assert told == names
 
 
 def test_every_row_is_walked():

@@ -6,14 +6,24 @@ import signal
 import time
 
 import pytest
-from observe import Clients, fixed_listeners, ids, is_alive, pool, slim, wait_gone, wait_running
+from observe import (
+    SLACK,
+    Clients,
+    fixed_listeners,
+    ids,
+    is_alive,
+    pool,
+    slim,
+    wait_gone,
+    wait_running,
+)
 from service import Service, wait_for
 
 PARKED = 20
 RUNNING = 5
 GONE_S = 5.0
 # Loaded machines are slower than any goal; a quiet one must meet it.
-SLACK_S = 10.0
+SLACK_S = 10.0 * SLACK
 LONG = "import time; print('begun', flush=True); time.sleep(100)"
 LOST = "infrastructure failure, the program may have run"
 
@@ -75,7 +85,8 @@ def check_ended(runs):
         error = run.exception(timeout=60)
         if error is None:
             reply = run.result()
-            assert "begun" in reply.text or reply.status == 503, reply.text
+            said = "begun" in reply.text or LOST in reply.text  # it may not have come to its print
+            assert said or reply.status == 503, reply.text
             assert '"outcome":"ok"' not in reply.text and '"completed"' not in reply.text
             assert '"ok":true' not in reply.text
         else:
@@ -89,6 +100,10 @@ def kill(service, *names):
         os.kill(old[name], signal.SIGKILL)
     wait_for(lambda: all(service.children().get(n, old[n]) != old[n] for n in names), 30,
              "their successors")
+
+
+def tell(what, took):
+    print(f"kill -9 of {what} {took:.1f} s after the new start")
 
 
 def wait_ready(service):
@@ -110,7 +125,7 @@ def test_kill_of_the_keeper(full):
         kill(full, "keeper")
         took = wait_gone(full, old, GONE_S + SLACK_S)
         check_replies(runs)
-    print(f"{len(old)} containers were gone {took:.1f} s after the new keeper started")
+    tell(f"keeper: {len(old)} containers gone", took)
     wait_ready(full)
 
 
@@ -127,7 +142,9 @@ def test_kill_of_the_front(full):
     wait_ready(full)
     assert full.children()["keeper"] == keeper
     # Those that ran are removed, those that were parked are all still there.
+    began = time.monotonic()
     wait_for(lambda: len(before & ids(full)) <= PARKED - RUNNING, GONE_S + SLACK_S, "removal")
+    tell(f"front: the {RUNNING} that ran gone", time.monotonic() - began)
     assert len(before & ids(full, running_only=True)) >= PARKED - RUNNING - 1
     wait_full(full)
 
@@ -138,7 +155,7 @@ def test_kill_of_keeper_and_front_at_once(full):
         runs = begin_runs(full, clients)
         old = ids(full)
         kill(full, "keeper", "front")
-        wait_gone(full, old, GONE_S + SLACK_S)
+        tell(f"both: {len(old)} containers gone", wait_gone(full, old, GONE_S + SLACK_S))
         check_ended(runs)
     wait_ready(full)
 
@@ -195,6 +212,6 @@ def test_kill_of_everything(full):
         check_ended(runs)
     wait_for(lambda: not ids(full, running_only=True), GONE_S + SLACK_S, "the containers' end")
     full.launch()
-    wait_gone(full, old, GONE_S + SLACK_S)
+    tell(f"all of it: {len(old)} containers gone", wait_gone(full, old, GONE_S + SLACK_S))
     wait_ready(full)
     wait_full(full)

@@ -289,6 +289,16 @@ def test_a_run_is_streamed(service):
     assert result["files"] == [{"path": "f.txt", "size": 4, "type": "text/plain"}]
 
 
+def test_a_character_that_never_ends_is_streamed(service):
+    code = "import sys\nsys.stdout.buffer.write(b'a\\xe2\\x82')\nsys.stderr.buffer.write(b'\\xc3')"
+    events = Events(service, {"code": code})
+    got = list(events)
+    events.close()
+    for stream, text in (("stdout", "a\ufffd"), ("stderr", "\ufffd")):
+        assert "".join(data["text"] for name, data in got if name == stream) == text
+        assert got[-1][1][stream] == text
+
+
 def test_stream_true_is_the_same_as_the_header(service):
     events = Events(service, {"code": "print(1)", "stream": True}, {"Accept": "*/*"})
     assert events.reply.headers["Content-Type"] == "text/event-stream"
@@ -383,7 +393,7 @@ def test_policies_are_listed(service):
     default = policies["default"]
     assert (default["timeout_default"], default["timeout_max"]) == (30, 30)
     assert (default["memory"], default["cpus"], default["pids"]) == (512 << 20, 1, 64)
-    assert (default["network"], default["image"]) == ("none", "oneshot/python")
+    assert (default["network"], default["image"]) == ("none", "oneshot/python:latest")
     assert policies["telemetry"]["timeout_default"] == 120
     ran = service.native("print(1)").json["container"]
     assert ran["policy_hash"] == default["hash"]

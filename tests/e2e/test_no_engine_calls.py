@@ -15,7 +15,7 @@ RUNS = 5
 TRIES = 60
 POOL = 3
 PATIENCE_S = 120
-HOLD_S = 0.019  # removal and refill are held back until the reply, but for no more than 20 ms
+HOLD_S = 0.099  # removal and refill are held back until the reply, but for no more than 100 ms
 RECONCILE = "/containers/json"  # the keeper's own look around, every 30 s, whatever runs
 SO_TIMESTAMPNS = 35
 

@@ -181,6 +181,21 @@ def test_the_line_is_served_in_its_order(start):
     assert times == sorted(times)
 
 
+def test_a_wait_costs_a_program_none_of_its_time(start):
+    """In line for longer than its time limit, and yet it has all of that."""
+    service, holder = queued(start, 8)
+    code = "import time; time.sleep(2); print('whole')"
+    with Clients() as clients:
+        began = time.monotonic()
+        run = clients.send(service.native, code, timeout=4)
+        wait_waiting(service, 1)
+        wait_for(lambda: time.monotonic() > began + 4, 30, "more than its time")
+        holder.close()
+        reply = run.result().json
+    assert (reply["outcome"], reply["stdout"]) == ("ok", "whole\n")
+    assert reply["timings"]["queue_ms"] >= 3000
+
+
 def test_nobody_waits_for_ever(start):
     service, holder = queued(start, 8, wait="1s")
     began = time.monotonic()

@@ -79,5 +79,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         same(&whole, &split);
     http_intake_done(&whole);
     http_intake_done(&split);
+    assert(atomic_load(&server.held) == 0);
     return 0;
 }

@@ -19,7 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 enum { FILES = 4, SOFT = 1 << 16, TOTAL = 1 << 17 };
 
-static char name[] = "fuzz";
+static char name[] = "fuzz", tool[] = "data";
+static char *tools[] = {tool, NULL};
 static struct policy policy = {
     .name = name,
     .time_default_ms = 1000,
@@ -31,13 +32,23 @@ static struct policy policy = {
     .files_out = FILES,
     .files_out_size = TOTAL,
     .files_out_total = TOTAL,
+    .inodes = 64,
     .gather = true,
+    .gather_tmp = true,
+    .tools = tools, /* that nobody offers: no thread, so any split ends the same */
+    .calls_budget = 3,
+    .calls_concurrency = 2,
+    .calls_request = 4096,
+    .calls_reply = 4096,
+    .calls_total = 8192,
+    .calls_time_ms = 1000,
 };
 static struct run_request request = {
     .dialect = "fuzz",
     .policy = &policy,
     .code = "",
     .filename = "",
+    .value = RUN_VALUE_LAST_EXPRESSION,
     .stdin_fd = -1,
     .client_fd = -1,
     .deadline_ms = INT64_MAX,
@@ -138,6 +149,7 @@ static void same(const struct run_result *a, const struct run_result *b)
     assert(a->out.size == b->out.size && a->err_out.size == b->err_out.size);
     assert(a->files_n == b->files_n && a->omitted_n == b->omitted_n && a->log_n == b->log_n);
     assert(strcmp(buf_get(&a->value), buf_get(&b->value)) == 0);
+    assert(memcmp(&a->calls, &b->calls, sizeof(a->calls)) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -63,12 +63,13 @@ static void feed(struct pump *p, int control, int printed, const uint8_t *data, 
         while (p->has_more && !p->is_broken && !p->has_report);
         (void)pump_drain(p);
         check_queue(p->out, is_over);
+        must(!p->report.is_blocked || (p->job->flags & JOB_CHECK && !p->is_checked), "a block");
     }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct job job = {.output_soft = 64, .output_hard = 1 << 20};
+    struct job job = {.flags = size & 1 ? JOB_CHECK : 0, .output_soft = 64, .output_hard = 1 << 20};
     struct child child = {0};
     struct pump pump;
     struct queue out;

@@ -14,10 +14,11 @@ MAY = {
     "core": "base policy frames",
     "store": "base core",
     "tools": "base policy core store",
-    "model": "base core store",
-    "dialects": "base policy http core store tools model",
+    "model": "base policy core store",
+    "slack": "base store",
+    "dialects": "base policy http core store tools model slack",
     "web": "base http",
-    "cmd": "base policy engine frames http keeper core store tools model dialects web",
+    "cmd": "base policy engine frames http keeper core store tools model slack dialects web",
 }
 # The warden is built from the wire format and its own files alone.
 EXTRA = {"images/warden": "frames"}

@@ -12,8 +12,9 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "unit.h"
 
-enum { CONNECTIONS_MAX = 512, REQUESTS_MAX = 4096, REQUEST_MAX = 1024 * 1024, DONE_S = 3 };
+enum { CONNECTIONS_MAX = 512, REQUESTS_MAX = 4096, REQUEST_MAX = 1024 * 1024, DONE_MS = 3000 };
 
 struct fake_engine {
     char dir[32], host[64];
@@ -316,7 +317,7 @@ bool fake_is_done(struct fake_engine *f)
     int rc = 0;
 
     (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += DONE_S;
+    until.tv_sec += (time_t)patient(DONE_MS) / 1000;
     (void)pthread_mutex_lock(&f->lock);
     while (!(out = is_done(f)) && rc == 0)
         rc = pthread_cond_timedwait(&f->took, &f->lock, &until);

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "http/server.h"
 #include "unit.h"
+#include "until.h"
 
 #define RIG __attribute__((unused)) static
 
@@ -28,9 +29,9 @@ RIG struct http_limits rig_limits(void)
 {
     return (struct http_limits){
         .connections = 64,
-        .idle_ms = 10000,
-        .header_ms = 10000,
-        .body_ms = 10000,
+        .idle_ms = (int)patient(10000),
+        .header_ms = (int)patient(10000),
+        .body_ms = (int)patient(10000),
         .body_max = 1 << 20,
         .body_files_max = 4 << 20,
         .json_tokens = 1000,
@@ -234,29 +235,6 @@ RIG struct rig_reply rig_once(const struct http_server *s, const char *request)
 
     close(fd);
     return r;
-}
-
-/* Waits for a condition that another thread brings about. */
-#define RIG_UNTIL(condition)                                                  \
-    do {                                                                      \
-        int64_t until_ = clock_ms() + RIG_WAIT_MS;                            \
-                                                                              \
-        while (!(condition)) {                                                \
-            ck_assert_msg(clock_ms() < until_, "never true: %s", #condition); \
-            (void)poll(NULL, 0, 1);                                           \
-        }                                                                     \
-    } while (0)
-
-/* Sanitizers and valgrind keep and shadow freed memory, and take their time. */
-RIG bool rig_measures(void)
-{
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return false;
-#else
-    const char *preload = getenv("LD_PRELOAD");
-
-    return !preload || !strstr(preload, "vgpreload");
-#endif
 }
 
 /* A figure of /proc/self/FILE in KiB. */

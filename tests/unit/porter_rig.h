@@ -1,9 +1,11 @@
 #ifndef TESTS_PORTER_RIG_H
 #define TESTS_PORTER_RIG_H
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -22,6 +24,21 @@
 #include "unit.h"
 
 #define RIG __attribute__((unused)) static
+
+/*
+ * valgrind lives in the process that it looks at: it needs memory that may be executed to go on
+ * behind the porter's filter, and looks for signals. There it has both; all else stays refused.
+ */
+int seccomp_load(const scmp_filter_ctx ctx)
+{
+    int (*load)(scmp_filter_ctx) = (int (*)(scmp_filter_ctx))dlsym(RTLD_NEXT, "seccomp_load");
+
+    if (RUNNING_ON_VALGRIND &&
+        (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 0) < 0 ||
+         seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(rt_sigtimedwait), 0) < 0))
+        return -1;
+    return load(ctx);
+}
 
 /* A directory, a second one that nobody may reach from the first, and a porter. */
 struct rig {
@@ -210,6 +227,21 @@ RIG void rig_write(const struct rig *r, const char *path, const char *text)
 
     write_file(below(r, path, full), text);
     give_away(r, full);
+}
+
+/* `n` empty files, their names numbered behind `prefix`; links to one file, which is quick. */
+RIG void rig_write_many(const struct rig *r, const char *prefix, int n)
+{
+    int dir = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char first[60], path[60];
+
+    (void)snprintf(first, sizeof(first), "%s0", prefix);
+    rig_write(r, first, "");
+    for (int i = 1; i < n; i++) {
+        (void)snprintf(path, sizeof(path), "%s%d", prefix, i);
+        MUST(linkat(dir, first, dir, path, 0) == 0);
+    }
+    ck_assert_int_eq(close(dir), 0);
 }
 
 RIG void rig_mkdir(const struct rig *r, const char *path)

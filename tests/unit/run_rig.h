@@ -1,7 +1,6 @@
 #ifndef TESTS_RUN_RIG_H
 #define TESTS_RUN_RIG_H
 
-#include <check.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -21,16 +20,25 @@
 #include "frames/mux.h"
 #include "frames/stream.h"
 #include "policy/policy.h"
+#include "unit.h"
+
+enum { RIG_PATIENCE_S = 60, INODES = 64, RIG_EXTENSIONS = 8 };
 
 /*
  * A core whose keeper and container this program plays, in a thread of its own: it answers TAKE as
  * it was told to, swallows the job, and behind GO (or at once) says the bytes of `says`. Everything
- * is set before rig_start and looked at behind rig_stop, but for what rig_wait waits for.
+ * is set before run_rig_start and looked at behind run_rig_halt, but for what run_rig_wait waits for.
  */
-struct rig {
+struct run_rig {
     struct core *core;
     struct policy policy;
     struct run_request request;
+    const char *spool_dir;
+
+    /* in the rig's thread, which does nothing else meanwhile; NULL: nothing */
+    void (*on_told)(struct run_rig *r,
+                    const struct handover *m);                  /* the keeper, before it answers */
+    void (*on_frame)(struct run_rig *r, const struct frame *f); /* the container */
 
     /* what the keeper does */
     enum refuse_reason refusal; /* REFUSE_NONE: it hands a container over */
@@ -53,16 +61,15 @@ struct rig {
     struct buf heard; /* by the container */
     unsigned counts[HANDOVER_TYPES];
     struct handover last[HANDOVER_TYPES];
+    uint64_t extensions[RIG_EXTENSIONS]; /* ms, as many as counts[HANDOVER_EXTEND] */
 
     int front, keeper, stream, stop; /* `stream`: the container's end */
     uint64_t frames_at;
     bool saw_go, is_halted;
-    pthread_mutex_t lock; /* guards counts and last */
+    pthread_mutex_t lock; /* guards counts, last and extensions */
     pthread_cond_t changed;
     pthread_t thread;
 };
-
-enum { RIG_PATIENCE_S = 60 };
 
 static const char rig_code[] = "print(1)";
 
@@ -107,7 +114,7 @@ static void rig_entry(struct buf *b, uint8_t type, const struct entry *e)
     rig_frame_id(b, type, 0, bytes, entry_encode(bytes, e));
 }
 
-static void rig_file(struct buf *b, const char *path, const char *data)
+static inline void rig_file(struct buf *b, const char *path, const char *data)
 {
     struct entry e = {.mode = 0644, .size = strlen(data), .path = path, .path_len = strlen(path)};
 
@@ -126,27 +133,33 @@ static void rig_report(struct buf *b, const struct outcome_report *report)
 
 /* ---- the thread ---- */
 
-static void rig_send(struct rig *r, const struct handover *m, int fd)
+static void rig_send(struct run_rig *r, const struct handover *m, int fd)
 {
     (void)io_send_msg(r->keeper, m, sizeof(*m), fd);
 }
 
-static void rig_lose_keeper(struct rig *r)
+static void rig_lose_keeper(struct run_rig *r)
 {
     (void)close(r->keeper);
     r->keeper = -1;
 }
 
-static void rig_say(struct rig *r)
+/* The container says this. */
+static void rig_say_buf(struct run_rig *r, const struct buf *b)
+{
+    (void)!io_write_all(r->stream, buf_get(b), b->len, clock_ms() + patient(1000), NULL);
+}
+
+static void rig_say(struct run_rig *r)
 {
     if (r->stream < 0)
         return;
-    (void)!io_write_all(r->stream, buf_get(&r->says), r->says.len, clock_ms() + 1000, NULL);
+    rig_say_buf(r, &r->says);
     if (r->ends)
         (void)shutdown(r->stream, SHUT_RDWR);
 }
 
-static void rig_hand_over(struct rig *r, const struct handover *m)
+static void rig_hand_over(struct run_rig *r, const struct handover *m)
 {
     struct handover a = {.type = HANDOVER_TAKEN, .seq = m->seq, .member = 7};
     int pair[2] = {-1, -1};
@@ -164,7 +177,7 @@ static void rig_hand_over(struct rig *r, const struct handover *m)
         (void)close(pair[0]);
 }
 
-static void rig_answer_take(struct rig *r, const struct handover *m)
+static void rig_answer_take(struct run_rig *r, const struct handover *m)
 {
     struct handover no = {
         .type = HANDOVER_REFUSED, .seq = m->seq, .reason = r->refusal, .ms = 2500};
@@ -177,7 +190,7 @@ static void rig_answer_take(struct rig *r, const struct handover *m)
         rig_hand_over(r, m);
 }
 
-static void rig_answer_stats(struct rig *r, const struct handover *m)
+static void rig_answer_stats(struct run_rig *r, const struct handover *m)
 {
     struct handover a = {.type = HANDOVER_POOL, .seq = m->seq};
 
@@ -188,7 +201,7 @@ static void rig_answer_stats(struct rig *r, const struct handover *m)
     rig_send(r, &a, -1);
 }
 
-static void rig_keeper(struct rig *r)
+static void rig_keeper(struct run_rig *r)
 {
     struct handover m, fate = {.type = HANDOVER_FATE_IS};
     int fd;
@@ -201,10 +214,14 @@ static void rig_keeper(struct rig *r)
     if (!handover_is_valid(&m, n, true))
         abort();
     (void)pthread_mutex_lock(&r->lock);
+    if (m.type == HANDOVER_EXTEND && r->counts[m.type] < RIG_EXTENSIONS)
+        r->extensions[r->counts[m.type]] = m.ms;
     r->counts[m.type]++;
     r->last[m.type] = m;
     (void)pthread_cond_broadcast(&r->changed);
     (void)pthread_mutex_unlock(&r->lock);
+    if (r->on_told)
+        r->on_told(r, &m);
     fate.seq = m.seq;
     fate.u.fate = r->fate;
     if (m.type == HANDOVER_TAKE)
@@ -218,7 +235,7 @@ static void rig_keeper(struct rig *r)
 }
 
 /* Looks at the frames that came since the last time. */
-static void rig_listen(struct rig *r)
+static void rig_listen(struct run_rig *r)
 {
     while (r->heard.len - r->frames_at >= FRAME_HEAD) {
         const uint8_t *f = (const uint8_t *)buf_get(&r->heard) + r->frames_at;
@@ -227,6 +244,12 @@ static void rig_listen(struct rig *r)
         if (r->heard.len - r->frames_at < n)
             return;
         r->frames_at += n;
+        if (r->on_frame)
+            r->on_frame(r, &(struct frame){.type = f[0],
+                                           .flags = f[1],
+                                           .id = (uint16_t)(f[2] | f[3] << 8),
+                                           .len = (uint32_t)(n - FRAME_HEAD),
+                                           .data = f + FRAME_HEAD});
         if (f[0] == FRAME_GO) {
             r->saw_go = true;
             if (!r->says_at_once && !r->says_after_input)
@@ -235,19 +258,20 @@ static void rig_listen(struct rig *r)
         if (f[0] == FRAME_STDIN && !(f[1] & FRAME_MORE) && r->says_after_input)
             rig_say(r);
         if (r->says_at && f[0] == r->at_type)
-            (void)!io_write_all(r->stream, buf_get(r->says_at), r->says_at->len, clock_ms() + 1000,
-                                NULL);
+            rig_say_buf(r, r->says_at);
     }
 }
 
-static void rig_container(struct rig *r)
+static void rig_container(struct run_rig *r)
 {
     char piece[65536];
     ssize_t n = read(r->stream, piece, sizeof(piece));
 
     if (n <= 0) {
+        (void)pthread_mutex_lock(&r->lock); /* a test may shut it at the same time */
         (void)close(r->stream);
         r->stream = -1;
+        (void)pthread_mutex_unlock(&r->lock);
         return;
     }
     (void)buf_add(&r->heard, piece, (size_t)n);
@@ -256,7 +280,7 @@ static void rig_container(struct rig *r)
 
 static void *rig_play(void *arg)
 {
-    struct rig *r = arg;
+    struct run_rig *r = arg;
 
     for (;;) {
         bool floods = r->floods && r->saw_go;
@@ -283,11 +307,11 @@ static void *rig_play(void *arg)
 
 /* ---- for the tests ---- */
 
-static void rig_init(struct rig *r)
+static void run_rig_init(struct run_rig *r)
 {
     static char name[] = "p";
 
-    *r = (struct rig){.keeper = -1, .stream = -1};
+    *r = (struct run_rig){.keeper = -1, .stream = -1, .spool_dir = "/tmp"};
     r->policy = (struct policy){
         .name = name,
         .key = 42,
@@ -302,6 +326,7 @@ static void rig_init(struct rig *r)
         .files_out = 3,
         .files_out_size = 1 << 20,
         .files_out_total = 2 << 20,
+        .inodes = INODES,
         .gather = true,
         .queue_wait_ms = 10000,
     };
@@ -324,9 +349,9 @@ static void rig_init(struct rig *r)
     rig_ready(&r->says);
 }
 
-static void rig_start(struct rig *r)
+static void run_rig_start(struct run_rig *r)
 {
-    struct core_options o = {.spool_dir = "/tmp"};
+    struct core_options o = {.spool_dir = r->spool_dir};
     int pair[2];
 
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
@@ -338,7 +363,7 @@ static void rig_start(struct rig *r)
 }
 
 /* Waits until the keeper was told so; the message. */
-static struct handover rig_wait(struct rig *r, enum handover_type type)
+static inline struct handover run_rig_wait(struct run_rig *r, enum handover_type type)
 {
     struct handover m;
     struct timespec until;
@@ -356,7 +381,7 @@ static struct handover rig_wait(struct rig *r, enum handover_type type)
 }
 
 /* Behind run_free: `heard` is complete. */
-static void rig_halt(struct rig *r)
+static void run_rig_halt(struct run_rig *r)
 {
     const uint64_t one = 1;
 
@@ -367,9 +392,31 @@ static void rig_halt(struct rig *r)
     ck_assert_int_eq(pthread_join(r->thread, NULL), 0);
 }
 
-static void rig_stop(struct rig *r)
+/*
+ * Behind run_rig_halt: the payloads of all frames of one type that the container heard, behind each
+ * other; how many there were.
+ */
+static inline unsigned rig_heard(struct run_rig *r, uint8_t type, struct buf *ret)
 {
-    rig_halt(r);
+    unsigned n = 0;
+
+    buf_init(ret, 64 << 20);
+    for (uint64_t at = 0; at < r->heard.len;) {
+        const uint8_t *f = (const uint8_t *)buf_get(&r->heard) + at;
+        size_t len = (size_t)(f[4] | f[5] << 8 | f[6] << 16);
+
+        if (f[0] == type) {
+            ck_assert_int_eq(buf_add(ret, f + FRAME_HEAD, len), 0);
+            n++;
+        }
+        at += FRAME_HEAD + len;
+    }
+    return n;
+}
+
+static void run_rig_stop(struct run_rig *r)
+{
+    run_rig_halt(r);
     core_free(r->core);
     (void)close(r->stop);
     if (r->keeper >= 0)

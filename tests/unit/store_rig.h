@@ -129,7 +129,7 @@ RIG struct store_state state(void)
 /* Waits for `member` of the state to reach `n`. */
 #define WAIT_FOR(member, n)                                 \
     do {                                                    \
-        int64_t until_ = clock_ms() + SOON_MS;              \
+        int64_t until_ = clock_ms() + patient(SOON_MS);     \
                                                             \
         while (state().member < (n) && clock_ms() < until_) \
             (void)poll(NULL, 0, 1);                         \
@@ -180,7 +180,7 @@ RIG sqlite3 *connect_to(const char *path)
     sqlite3 *db;
 
     ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-    (void)sqlite3_busy_timeout(db, SOON_MS);
+    (void)sqlite3_busy_timeout(db, (int)patient(SOON_MS));
     return db;
 }
 

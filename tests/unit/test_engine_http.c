@@ -31,7 +31,8 @@ static const char *path_of(struct fake_engine *f)
 static int get(struct docker_http *h, const char *path, int64_t ms, struct docker_http_reply *r,
                struct err *err)
 {
-    struct docker_http_request q = {.method = "GET", .path = path, .deadline_ms = clock_ms() + ms};
+    struct docker_http_request q = {
+        .method = "GET", .path = path, .deadline_ms = clock_ms() + patient(ms)};
 
     docker_http_reply_init(r);
     return docker_http_do(h, &q, r, err);
@@ -180,7 +181,7 @@ START_TEST(ends_every_exchange_with_a_whole_reply_or_an_error)
     ck_assert_int_eq(docker_http_init(&h, path_of(f), NULL), 0);
     rc = get(&h, "/x", c->ms, &r, &err);
     ck_assert_msg(rc == c->rc, "%s: %d (%s)", c->name, rc, err.msg);
-    ck_assert_msg(clock_ms() - began < c->ms + SPARE_MS, "%s: took too long", c->name);
+    ck_assert_msg(clock_ms() - began < patient(c->ms + SPARE_MS), "%s: took too long", c->name);
     if (rc == 0) {
         ck_assert_int_eq(r.status, c->status);
         ck_assert_uint_eq(r.body.len, c->body_len);
@@ -239,7 +240,7 @@ START_TEST(sends_what_it_was_given_and_keeps_the_connection)
         struct docker_http_reply r;
 
         docker_http_reply_init(&r);
-        q[i].deadline_ms = clock_ms() + LONG_MS;
+        q[i].deadline_ms = clock_ms() + patient(LONG_MS);
         ck_assert_int_eq(docker_http_do(&h, &q[i], &r, NULL), 0);
         docker_http_reply_done(&r);
     }
@@ -374,8 +375,8 @@ START_TEST(says_why_the_engine_cannot_be_reached)
         ck_assert_int_eq(seteuid(65534), 0);
     rc = get(&h, "/x", LONG_MS, &r, &err);
     docker_http_reply_init(&attach_reply);
-    attach_rc =
-        docker_attach_open(path_of(f), "/x", clock_ms() + LONG_MS, &fd, &attach_reply, &attach_err);
+    attach_rc = docker_attach_open(path_of(f), "/x", clock_ms() + patient(LONG_MS), &fd,
+                                   &attach_reply, &attach_err);
     if (uid == 0 && _i == SOCKET_FORBIDDEN)
         ck_assert_int_eq(seteuid(0), 0);
     ck_assert_int_eq(rc, -1);
@@ -414,11 +415,11 @@ START_TEST(a_full_backlog_does_not_hold_an_attach_up)
         (void)connect(waiting[i], (const struct sockaddr *)&sun, sizeof(sun));
     }
     docker_http_reply_init(&r);
-    ck_assert_int_eq(docker_attach_open(sun.sun_path, "/x", clock_ms() + SHORT_MS, &fd, &r, &err),
-                     -1);
+    ck_assert_int_eq(
+        docker_attach_open(sun.sun_path, "/x", clock_ms() + patient(SHORT_MS), &fd, &r, &err), -1);
     ck_assert_int_eq(err.kind, ERR_TIMEOUT);
-    ck_assert_int_ge(clock_ms() - began, SHORT_MS);
-    ck_assert_int_lt(clock_ms() - began, SHORT_MS + SPARE_MS);
+    ck_assert_int_ge(clock_ms() - began, patient(SHORT_MS));
+    ck_assert_int_lt(clock_ms() - began, patient(SHORT_MS + SPARE_MS));
     for (size_t i = 0; i < ARRAY_LEN(waiting); i++)
         (void)close(waiting[i]);
     (void)close(server);
@@ -545,7 +546,7 @@ START_TEST(a_stream_ends_when_its_reader_or_the_engine_says)
     struct docker_http h;
     struct err err = {0};
 
-    q.deadline_ms += c->kind == ERR_TIMEOUT ? SHORT_MS : LONG_MS;
+    q.deadline_ms += patient(c->kind == ERR_TIMEOUT ? SHORT_MS : LONG_MS);
     buf_init(&reader.seen, 1024);
     ck_assert_int_eq(docker_http_init(&h, path_of(f), NULL), 0);
     docker_http_reply_init(&r);
@@ -666,7 +667,7 @@ static void expect_stream(int fd, const char *want)
     size_t n = strlen(want);
 
     for (size_t i = 0; i < n; i++)
-        ck_assert_int_eq(io_read_some(fd, got + i, 1, clock_ms() + LONG_MS, NULL), 1);
+        ck_assert_int_eq(io_read_some(fd, got + i, 1, clock_ms() + patient(LONG_MS), NULL), 1);
     ck_assert_mem_eq(got, want, n);
     ck_assert_int_ne(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
     ck_assert_int_ne(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
@@ -676,7 +677,7 @@ START_TEST(an_attach_gives_the_stream_to_the_byte_or_says_why_not)
 {
     const struct attach_case *c = &attach_cases[_i];
     /* Short where nothing but the deadline ends it. */
-    int64_t ms = c->step.after == FAKE_HANG && !c->stream ? SHORT_MS : LONG_MS;
+    int64_t ms = patient(c->step.after == FAKE_HANG && !c->stream ? SHORT_MS : LONG_MS);
     struct fake_engine *f = fake_start(&c->step, 1);
     int64_t began = clock_ms();
     struct docker_http_reply r;
@@ -687,7 +688,7 @@ START_TEST(an_attach_gives_the_stream_to_the_byte_or_says_why_not)
     rc = docker_attach_open(path_of(f), "/v1.41/containers/ab/attach?stream=1", clock_ms() + ms,
                             &fd, &r, &err);
     ck_assert_msg(rc == c->rc, "%s: %s", c->name, err.msg);
-    ck_assert_msg(clock_ms() - began < ms + SPARE_MS, "%s: took too long", c->name);
+    ck_assert_msg(clock_ms() - began < ms + patient(SPARE_MS), "%s: took too long", c->name);
     ck_assert_msg(err.kind == c->kind, "%s: %s", c->name, err.msg);
     ck_assert_int_eq(fd >= 0, c->stream != NULL);
     if (rc == 0)
@@ -713,8 +714,9 @@ START_TEST(the_attached_stream_carries_both_ways)
     int fd = -1;
 
     docker_http_reply_init(&r);
-    ck_assert_int_eq(docker_attach_open(path_of(f), "/x", clock_ms() + LONG_MS, &fd, &r, NULL), 0);
-    ck_assert_int_eq(io_write_all(fd, "hello", 5, clock_ms() + LONG_MS, NULL), 0);
+    ck_assert_int_eq(
+        docker_attach_open(path_of(f), "/x", clock_ms() + patient(LONG_MS), &fd, &r, NULL), 0);
+    ck_assert_int_eq(io_write_all(fd, "hello", 5, clock_ms() + patient(LONG_MS), NULL), 0);
     expect_stream(fd, "hello");
     (void)close(fd);
     docker_http_reply_done(&r);
@@ -733,7 +735,8 @@ START_TEST(refuses_an_attach_path_that_is_too_long)
     memset(path, 'a', sizeof(path) - 1);
     path[sizeof(path) - 1] = '\0';
     docker_http_reply_init(&r);
-    ck_assert_int_eq(docker_attach_open(path_of(f), path, clock_ms() + LONG_MS, &fd, &r, &err), -1);
+    ck_assert_int_eq(
+        docker_attach_open(path_of(f), path, clock_ms() + patient(LONG_MS), &fd, &r, &err), -1);
     ck_assert_int_eq(err.kind, ERR_INVALID);
     docker_http_reply_done(&r);
     fake_stop(f);
@@ -800,4 +803,4 @@ static void add_tests(TCase *t)
     tcase_add_loop_test(t, parses_heads_strictly, 0, ARRAY_LEN(head_cases));
 }
 
-UNIT_MAIN("engine_http", add_tests)
+UNIT_MAIN_ONE_PROCESS("engine_http", add_tests)

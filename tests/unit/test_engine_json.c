@@ -594,4 +594,4 @@ static void add_tests(TCase *t)
     tcase_add_test(t, cuts_long_words_between_characters);
 }
 
-UNIT_MAIN("engine_json", add_tests)
+UNIT_MAIN_ONE_PROCESS("engine_json", add_tests)

@@ -218,9 +218,9 @@ static const struct spoiled {
     const char *mention;
 } spoiled[] = {
     {no_image,    ERR_NOTFOUND, "No such image"          },
-    {no_program,  ERR_PEER,     "no such file"           },
-    {no_network,  ERR_PEER,     "oneshot-no-such-network"},
-    {no_runtime,  ERR_PEER,     "oneshot-no-such-runtime"},
+    {no_program,  ERR_INVALID,  "no such file"           },
+    {no_network,  ERR_INVALID,  "oneshot-no-such-network"},
+    {no_runtime,  ERR_INVALID,  "oneshot-no-such-runtime"},
     {bad_profile, ERR_PEER,     ""                       },
 };
 

@@ -425,4 +425,4 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_terminal_is_not_commanded_by_a_program);
 }
 
-UNIT_MAIN("history", add_tests)
+UNIT_MAIN_ONE_PROCESS("history", add_tests)

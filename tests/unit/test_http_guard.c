@@ -547,4 +547,4 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_head_in_single_bytes_is_read_like_a_whole_one);
 }
 
-UNIT_MAIN("http_guard", add_tests)
+UNIT_MAIN_ONE_PROCESS("http_guard", add_tests)

@@ -352,7 +352,7 @@ static const struct http_api *const huge_apis[] = {&huge_api, NULL};
 
 START_TEST(a_reply_of_64_mebibytes_grows_memory_by_little)
 {
-    enum { MIB = 64 };
+    const int mib = unit_rounds(64, 4);
     struct http_limits l = rig_limits();
     struct http_server *s = rig_open(&l, huge_apis, NULL);
     auto_free char *piece = xmalloc(65536);
@@ -364,17 +364,17 @@ START_TEST(a_reply_of_64_mebibytes_grows_memory_by_little)
 
     spool_init(&huge, "/tmp");
     memset(piece, 'x', 65536);
-    for (int i = 0; i < MIB * 16; i++)
+    for (int i = 0; i < mib * 16; i++)
         add_bytes(&huge, piece, 65536);
     before = rig_peak_from_here();
     began = clock_ms();
     rig_say(fd, "GET /huge HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
     while ((n = recv(fd, piece, 65536, 0)) > 0)
         got += (size_t)n;
-    ck_assert_uint_gt(got, ((size_t)MIB << 20) / 3 * 7);
+    ck_assert_uint_gt(got, ((size_t)mib << 20) / 3 * 7);
     printf("http_parts: reply of %zu bytes in %lld ms: peak memory +%ld KiB\n", got,
            (long long)(clock_ms() - began), rig_kib("/proc/self/status", "VmHWM:") - before);
-    if (rig_measures())
+    if (unit_measures())
         ck_assert_int_lt(rig_kib("/proc/self/status", "VmHWM:") - before, 2048);
     close(fd);
     http_server_free(s);

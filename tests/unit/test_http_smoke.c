@@ -86,7 +86,7 @@ START_TEST(malformed_requests_are_read_as_strictly_as_a_proxy_may)
     l.origins = origins;
     s = rig_open(&l, apis, NULL);
     (void)snprintf(port, sizeof(port), "--port=%u", (unsigned)http_listener_port(s, 0));
-    (void)snprintf(pid, sizeof(pid), "--pid=%d", rig_measures() ? (int)getpid() : 0);
+    (void)snprintf(pid, sizeof(pid), "--pid=%d", unit_measures() ? (int)getpid() : 0);
     (void)snprintf(count, sizeof(count), "--count=%s", wanted ? wanted : "10000");
     (void)snprintf(seed, sizeof(seed), "--seed=%s", from ? from : "1");
     if (posix_spawnp(&child, program, NULL, NULL, argv, environ) != 0) {

@@ -312,8 +312,21 @@ START_TEST(the_outermost_integers_of_64_bits_are_read)
 }
 END_TEST
 
+START_TEST(a_text_that_is_not_there_is_empty)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *j = cJSON_Parse("{\"a\":\"x\",\"b\":1,\"c\":null}");
+
+    ck_assert_str_eq(json_get_text(j, "a"), "x");
+    ck_assert_str_eq(json_get_text(j, "A"), "");
+    ck_assert_str_eq(json_get_text(j, "b"), "");
+    ck_assert_str_eq(json_get_text(j, "c"), "");
+    ck_assert_str_eq(json_get_text(NULL, "a"), "");
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
+    tcase_add_test(t, a_text_that_is_not_there_is_empty);
     tcase_add_loop_test(t, quotes_what_json_cannot_hold, 0, ARRAY_LEN(quoted));
     tcase_add_test(t, any_bytes_come_back_repaired);
     tcase_add_test(t, sequences_across_the_pieces_stay_whole);

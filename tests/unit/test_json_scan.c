@@ -504,4 +504,4 @@ static void add_tests(TCase *t)
     tcase_add_test(t, agrees_with_python_on_a_made_corpus);
 }
 
-UNIT_MAIN("json_scan", add_tests)
+UNIT_MAIN_ONE_PROCESS("json_scan", add_tests)

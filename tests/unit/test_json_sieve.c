@@ -209,18 +209,6 @@ START_TEST(deep_texts_pass_and_too_deep_ones_do_not_touch_memory)
 }
 END_TEST
 
-/* Sanitizers and valgrind keep freed memory: there only the content is looked at. */
-static bool measures(void)
-{
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return false;
-#else
-    const char *preload = getenv("LD_PRELOAD");
-
-    return !preload || !strstr(preload, "vgpreload");
-#endif
-}
-
 static long peak_kib(void)
 {
     struct rusage use;
@@ -232,7 +220,8 @@ static long peak_kib(void)
 /* 50 MiB in two files, in lines of 76 characters as mail programs write base64. */
 START_TEST(fifty_mebibytes_of_files_grow_memory_by_little)
 {
-    enum { LINE = 57, LINES = (25 << 20) / LINE };
+    enum { LINE = 57 };
+    const int lines = unit_rounds((25 << 20) / LINE, (3 << 20) / LINE);
     struct json_sieve_options o = options;
     unsigned char raw[LINE], back[LINE];
     char text[BASE64_LEN(LINE) + 3];
@@ -249,22 +238,87 @@ START_TEST(fifty_mebibytes_of_files_grow_memory_by_little)
     s = json_sieve_new(&o);
     for (int file = 0; file < 2; file++) {
         ck_assert_int_eq(json_sieve_feed(s, file ? ",{\"data\":\"" : "[{\"data\":\"", 10, &e), 0);
-        for (int i = 0; i < LINES; i++)
-            ck_assert_int_eq(json_sieve_feed(s, text, sizeof(text) - 1, &e), 0);
+        for (int i = 0; i < lines; i++)
+            MUST(json_sieve_feed(s, text, sizeof(text) - 1, &e) == 0);
         ck_assert_int_eq(json_sieve_feed(s, "\"}", 2, &e), 0);
     }
     ck_assert_int_eq(json_sieve_feed(s, "]", 1, &e), 0);
     ck_assert_int_eq(json_sieve_end(s, &e), 0);
-    if (measures())
+    if (unit_measures())
         ck_assert_int_lt(peak_kib() - before, 2048);
     ck_assert_str_eq(buf_get(json_sieve_text(s)), "[{\"data\":0},{\"data\":1}]");
     for (size_t file = 0; file < 2; file++) {
         const struct spool *blob = json_sieve_blob(s, file);
 
-        ck_assert_uint_eq(blob->size, (uint64_t)LINE * LINES);
+        ck_assert_uint_eq(blob->size, (uint64_t)LINE * (uint64_t)lines);
         ck_assert_int_eq(spool_read(blob, blob->size - LINE, back, LINE, NULL), LINE);
         ck_assert_mem_eq(back, raw, LINE);
     }
+}
+END_TEST
+
+/* clang-format off */
+static const struct {
+    const char *text, *copy; /* NULL: it is refused */
+} nuls[] = {
+    {"[\"a\\u0000b\"]",             "[\"a\\ufffdb\"]"            },
+    {"[\"\\u0000\\u0000\"]",        "[\"\\ufffd\\ufffd\"]"       },
+    {"{\"\\u0000\":1}",             "{\"\\ufffd\":1}"            },
+    {"[\"\\\\u0000\"]",             "[\"\\\\u0000\"]"            },
+    {"[\"\\\\\\u0000\"]",           "[\"\\\\\\ufffd\"]"          },
+    {"[\"\\u0001\\u00b0\\n\\u000\"]", NULL                       },
+    {"[\"\\u0001\\u00b0\\n\"]",      "[\"\\u0001\\u00b0\\n\"]"     },
+    {"{\"image\":\"\\u0000\"}",      NULL                       },
+    {"[\"\\u000",                   NULL                       },
+    {"{}\\",                        NULL                       },
+    {"{}\\u",                       NULL                       },
+};
+/* clang-format on */
+
+START_TEST(an_escaped_nul_is_refused_or_replaced_as_it_was_asked)
+{
+    struct json_sieve_options o = options;
+
+    for (size_t step = 1; step <= strlen(nuls[_i].text); step++) {
+        CLEANUP(json_sieve_free_p) struct json_sieve *s = NULL, *plain = NULL;
+        struct err err = {0};
+
+        o.replaces_nul = true;
+        s = sift(&o, nuls[_i].text, step, &err);
+        if (!nuls[_i].copy) {
+            ck_assert_ptr_null(s);
+            ck_assert_int_eq(err.kind, ERR_INVALID);
+            continue;
+        }
+        ck_assert_msg(s != NULL, "%s", err.msg);
+        ck_assert_str_eq(buf_get(json_sieve_text(s)), nuls[_i].copy);
+        o.replaces_nul = false;
+        plain = sift(&o, nuls[_i].text, step, NULL);
+        ck_assert_int_eq(plain != NULL, strcmp(nuls[_i].text, nuls[_i].copy) == 0);
+    }
+}
+END_TEST
+
+/* More of them than one piece holds. */
+START_TEST(many_escaped_nuls_are_replaced)
+{
+    enum { MANY = 20000 };
+    CLEANUP(json_sieve_free_p) struct json_sieve *s = NULL;
+    CLEANUP(buf_done) struct buf text = {.max = 1 << 20}, copy = {.max = 1 << 20};
+    struct json_sieve_options o = options;
+
+    o.replaces_nul = true;
+    (void)buf_char(&text, '"');
+    (void)buf_char(&copy, '"');
+    for (int i = 0; i < MANY; i++) {
+        (void)buf_str(&text, "x\\u0000");
+        (void)buf_str(&copy, "x\\ufffd");
+    }
+    (void)buf_char(&text, '"');
+    (void)buf_char(&copy, '"');
+    s = sift(&o, buf_get(&text), text.len, NULL);
+    ck_assert_ptr_nonnull(s);
+    ck_assert_str_eq(buf_get(json_sieve_text(s)), buf_get(&copy));
 }
 END_TEST
 
@@ -273,6 +327,9 @@ static void add_tests(TCase *t)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, diverts_strings_at_the_paths_and_copies_the_rest, 0, ARRAY_LEN(kept));
     tcase_add_loop_test(t, refuses_by_name, 0, ARRAY_LEN(refused));
+    tcase_add_loop_test(t, an_escaped_nul_is_refused_or_replaced_as_it_was_asked, 0,
+                        ARRAY_LEN(nuls));
+    tcase_add_test(t, many_escaped_nuls_are_replaced);
     tcase_add_test(t, keeps_each_bound);
     tcase_add_test(t, a_spool_that_cannot_be_made_is_not_the_clients_fault);
     tcase_add_test(t, long_numbers_are_written_as_the_nearest_double);
@@ -280,4 +337,4 @@ static void add_tests(TCase *t)
     tcase_add_test(t, fifty_mebibytes_of_files_grow_memory_by_little);
 }
 
-UNIT_MAIN("json_sieve", add_tests)
+UNIT_MAIN_ONE_PROCESS("json_sieve", add_tests)

@@ -1,6 +1,7 @@
 /* Members from start to removal, with an engine that does as it should or fails. */
 #include "unit.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -283,6 +284,16 @@ START_TEST(a_start_that_was_too_slow_costs_nobody_a_place)
 }
 END_TEST
 
+static const struct {
+    enum err_kind kind;
+    enum refuse_reason reason;
+} refused_starts[] = {
+    {ERR_DENIED,  REFUSE_START },
+    {ERR_INVALID, REFUSE_START },
+    {ERR_PEER,    REFUSE_ENGINE},
+    {ERR_BUSY,    REFUSE_ENGINE},
+};
+
 START_TEST(a_start_that_was_refused_is_told)
 {
     struct handover m;
@@ -290,12 +301,12 @@ START_TEST(a_start_that_was_refused_is_told)
     rig_policy("p", SMALL);
     rig_start();
     rig_turn();
-    FAKE(VERB_PARK).kind = ERR_DENIED;
+    FAKE(VERB_PARK).kind = refused_starts[_i].kind;
     FAKE(VERB_PARK).fails = 1;
     rig_take(rig_front, 5, rig_key("p"), 60000);
     m = rig_answer(rig_front, NULL);
     ck_assert_uint_eq(m.type, HANDOVER_REFUSED);
-    ck_assert_uint_eq(m.reason, REFUSE_ENGINE);
+    ck_assert_uint_eq(m.reason, refused_starts[_i].reason);
 }
 END_TEST
 
@@ -532,7 +543,7 @@ END_TEST
 
 /* ---- refill ---- */
 
-START_TEST(refill_waits_for_the_reply_or_for_20_ms)
+START_TEST(refill_waits_for_the_reply_but_not_long)
 {
     struct handover taken;
     int fd;
@@ -540,7 +551,7 @@ START_TEST(refill_waits_for_the_reply_or_for_20_ms)
     start_with(SMALL "pool: {min: 2, max: 2}", 2);
     /* The pool was used now: it wants its maximum, which is there. */
     fd = rig_run("p", 1, &taken);
-    rig_advance(19);
+    rig_advance(KEEPER_QUIET_MS - 1);
     ck_assert_uint_eq(rig_pool("p").started, 2);
     rig_advance(1);
     ck_assert_uint_eq(rig_pool("p").started, 3);
@@ -556,6 +567,65 @@ START_TEST(refill_waits_for_the_reply_or_for_20_ms)
 }
 END_TEST
 
+static unsigned removals(void)
+{
+    return FAKE(VERB_DESTROY).calls;
+}
+
+static bool is_open(unsigned box)
+{
+    char c;
+
+    return recv(rig_stream(box), &c, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+START_TEST(the_engine_is_left_alone_until_a_burst_has_its_replies)
+{
+    struct handover taken[3];
+    int fd[3];
+
+    start_with(SMALL "pool: {min: 3, max: 3}", 3);
+    for (unsigned i = 0; i < 3; i++) {
+        fd[i] = rig_run("p", i + 1, &taken[i]);
+        rig_advance(i < 2 ? 5 : 0);
+    }
+    rig_finish(&taken[0], fd[0]);
+    rig_finish(&taken[1], fd[1]);
+    rig_turn();
+    ck_assert_uint_eq(rig_pool("p").started, 3);
+    ck_assert_uint_eq(removals(), 0);
+    ck_assert(is_open(rig_box_of(&taken[0])) && is_open(rig_box_of(&taken[1])));
+    /* The last reply ends it. */
+    rig_finish(&taken[2], fd[2]);
+    UNTIL(removals() == 3);
+    rig_settle("p", 3);
+    ck_assert_uint_eq(rig_pool("p").started, 6);
+}
+END_TEST
+
+START_TEST(a_burst_does_not_keep_the_engine_waiting_long)
+{
+    struct handover taken[3];
+    int fd[3];
+
+    start_with(SMALL "pool: {min: 3, max: 3}", 3);
+    fd[0] = rig_run("p", 1, &taken[0]);
+    rig_advance(10);
+    fd[1] = rig_run("p", 2, &taken[1]);
+    rig_finish(&taken[0], fd[0]);
+    rig_advance(KEEPER_QUIET_MS - 11);
+    ck_assert_uint_eq(rig_pool("p").started, 3);
+    ck_assert_uint_eq(removals(), 0);
+    fd[2] = rig_run("p", 3, &taken[2]); /* does not make it longer */
+    rig_advance(1);
+    UNTIL(removals() == 1);
+    UNTIL_POOL("p", pool.started > 3);
+    rig_finish(&taken[1], fd[1]);
+    rig_finish(&taken[2], fd[2]);
+    rig_settle("p", 3);
+}
+END_TEST
+
 START_TEST(starts_are_fewer_while_something_runs_unless_somebody_waits)
 {
     struct handover taken[2];
@@ -564,7 +634,7 @@ START_TEST(starts_are_fewer_while_something_runs_unless_somebody_waits)
     start_with(SMALL "pool: {min: 1, max: 10}\nqueue: {max: 10}", 1);
     FAKE(VERB_PARK).is_held = true;
     fd[0] = rig_run("p", 1, &taken[0]);
-    rig_advance(20);
+    rig_advance(KEEPER_QUIET_MS);
     UNTIL(FAKE(VERB_PARK).inside == 2); /* half of parallel_starts */
     rig_turn();
     ck_assert_uint_eq(rig_pool("p").starting, 2);
@@ -613,6 +683,23 @@ START_TEST(an_old_member_is_renewed)
     UNTIL(fake->boxes[0].is_gone);
     rig_settle("p", 1);
     ck_assert_uint_eq(fake->boxes_n, 2);
+}
+END_TEST
+
+START_TEST(a_member_that_is_too_old_is_not_handed_over)
+{
+    struct handover taken;
+    int fd;
+
+    start_with(SMALL "pool: {min: 2, max: 2, age: 1000s}", 2);
+    /* The keeper hears of the time and of the request at once. */
+    (void)__atomic_add_fetch(&fake->now_ms, 1000 * 1000, __ATOMIC_SEQ_CST);
+    fd = rig_run("p", 1, &taken);
+    ck_assert_uint_ge(rig_box_of(&taken), 2);
+    UNTIL(fake->boxes[0].is_gone && fake->boxes[1].is_gone);
+    ck_assert_uint_eq(rig_pool("p").discarded[DISCARD_AGE], 2);
+    ck_assert_uint_eq(rig_pool("p").discarded[DISCARD_STREAM], 0);
+    rig_finish(&taken, fd);
 }
 END_TEST
 
@@ -682,7 +769,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, half_a_ready_costs_no_processor_time);
     tcase_add_test(t, a_container_that_never_becomes_ready_is_given_up);
     tcase_add_test(t, a_start_that_was_too_slow_costs_nobody_a_place);
-    tcase_add_test(t, a_start_that_was_refused_is_told);
+    tcase_add_loop_test(t, a_start_that_was_refused_is_told, 0, ARRAY_LEN(refused_starts));
     tcase_add_test(t, a_policy_that_is_changed_is_in_use_as_before);
     tcase_add_test(t, a_parked_container_is_handed_over_with_its_stream);
     tcase_add_test(t, a_stream_that_ended_while_parked_is_replaced);
@@ -693,13 +780,16 @@ static void add_tests(TCase *t)
     tcase_add_test(t, memory_that_cannot_be_set_is_refused);
     tcase_add_test(t, a_run_past_its_deadline_loses_its_stream_and_then_its_container);
     tcase_add_loop_test(t, a_deadline_can_be_moved_within_the_policy, 0, ARRAY_LEN(extensions));
-    tcase_add_test(t, refill_waits_for_the_reply_or_for_20_ms);
+    tcase_add_test(t, refill_waits_for_the_reply_but_not_long);
+    tcase_add_test(t, the_engine_is_left_alone_until_a_burst_has_its_replies);
+    tcase_add_test(t, a_burst_does_not_keep_the_engine_waiting_long);
     tcase_add_test(t, starts_are_fewer_while_something_runs_unless_somebody_waits);
     tcase_add_test(t, a_pool_that_is_not_used_shrinks_and_its_members_are_renewed);
     tcase_add_test(t, an_old_member_is_renewed);
+    tcase_add_test(t, a_member_that_is_too_old_is_not_handed_over);
     tcase_add_test(t, containers_are_no_more_than_the_settings_allow);
     tcase_add_test(t, the_budget_bounds_what_is_parked);
     tcase_add_test(t, without_settings_the_machine_decides);
 }
 
-UNIT_MAIN("keeper", add_tests)
+UNIT_MAIN_ONE_PROCESS("keeper", add_tests)

@@ -131,6 +131,55 @@ START_TEST(counts_runs_by_dialect_policy_and_outcome)
 }
 END_TEST
 
+START_TEST(counts_connections_of_the_relay)
+{
+    struct metrics *m = metrics_new();
+    struct run_result r = {
+        .outcome = OUTCOME_OK, .relay = {.up = 5, .down = 7}
+    };
+    auto_free char *text = NULL;
+
+    r.relay.verdicts[RELAY_OK] = 2;
+    r.relay.verdicts[RELAY_CLOSED] = 1;
+    metrics_observe(m, &request, &r);
+    metrics_observe(m, &request, &r);
+    text = render(m, true);
+    ck_assert_double_eq(value_of(text, "oneshot_relay_connections_total{verdict=\"ok\"}"), 4);
+    ck_assert_double_eq(value_of(text, "oneshot_relay_connections_total{verdict=\"closed\"}"), 2);
+    ck_assert_double_eq(value_of(text, "oneshot_relay_connections_total{verdict=\"limit\"}"), 0);
+    ck_assert_double_eq(value_of(text, "oneshot_relay_bytes_total{direction=\"up\"}"), 10);
+    ck_assert_double_eq(value_of(text, "oneshot_relay_bytes_total{direction=\"down\"}"), 14);
+    metrics_free(m);
+}
+END_TEST
+
+START_TEST(counts_host_calls_and_how_long_they_took)
+{
+    struct metrics *m = metrics_new();
+    struct run_result r = {.outcome = OUTCOME_OK};
+    auto_free char *text = NULL;
+
+    r.calls.verdicts[HOST_OK] = 3;
+    r.calls.verdicts[HOST_BUDGET] = 2;
+    r.calls.buckets[0] = 1;
+    r.calls.buckets[HOST_BUCKETS - 1] = 2;
+    r.calls.sum_us = 90500000;
+    metrics_observe(m, &request, &r);
+    metrics_observe(m, &request, &(struct run_result){.outcome = OUTCOME_OK});
+    metrics_observe(m, &request, &r);
+    text = render(m, true);
+    ck_assert_double_eq(value_of(text, "oneshot_host_calls_total{verdict=\"ok\"}"), 6);
+    ck_assert_double_eq(value_of(text, "oneshot_host_calls_total{verdict=\"budget\"}"), 4);
+    ck_assert_double_eq(value_of(text, "oneshot_host_calls_total{verdict=\"down\"}"), 0);
+    ck_assert_double_eq(value_of(text, "oneshot_host_call_seconds_bucket{le=\"0.001\"}"), 2);
+    ck_assert_double_eq(value_of(text, "oneshot_host_call_seconds_bucket{le=\"30\"}"), 2);
+    ck_assert_double_eq(value_of(text, "oneshot_host_call_seconds_bucket{le=\"+Inf\"}"), 6);
+    ck_assert_double_eq(value_of(text, "oneshot_host_call_seconds_count"), 6);
+    ck_assert_double_eq(value_of(text, "oneshot_host_call_seconds_sum"), 181);
+    metrics_free(m);
+}
+END_TEST
+
 static const struct {
     int64_t us;
     const char *bucket;
@@ -533,6 +582,8 @@ END_TEST
 static void add_tests(TCase *t)
 {
     tcase_add_test(t, counts_runs_by_dialect_policy_and_outcome);
+    tcase_add_test(t, counts_connections_of_the_relay);
+    tcase_add_test(t, counts_host_calls_and_how_long_they_took);
     tcase_add_loop_test(t, a_time_falls_into_its_bucket_and_all_above, 0, ARRAY_LEN(falls));
     tcase_add_test(t, the_total_is_the_sum_of_the_stages);
     tcase_add_test(t, a_run_without_a_container_has_no_stages);

@@ -304,7 +304,6 @@ static void *swap(void *arg)
 
 START_TEST(a_swapped_directory_never_leads_outside)
 {
-    enum { TRIES = 20000 };
     pthread_t swapper;
     unsigned refused = 0, opened = 0;
 
@@ -313,7 +312,7 @@ START_TEST(a_swapped_directory_never_leads_outside)
     put_file(dir_fd, "d/secret", "inside");
     set_mode(_i);
     ck_assert_int_eq(pthread_create(&swapper, NULL, swap, NULL), 0);
-    for (int i = 0; i < TRIES; i++) {
+    for (int i = 0; i < unit_rounds(20000, 100) || !opened || !refused; i++) {
         int fd = path_open(dir_fd, "d/secret", O_RDONLY, 0);
         char c = 0;
 
@@ -331,8 +330,6 @@ START_TEST(a_swapped_directory_never_leads_outside)
     }
     atomic_store(&is_over, true);
     (void)pthread_join(swapper, NULL);
-    ck_assert_uint_gt(opened, 0);
-    ck_assert_uint_gt(refused, 0);
     check_outside();
     remove_tree();
 }

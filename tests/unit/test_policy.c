@@ -22,7 +22,8 @@
 
 /* ---- a directory for one test, which becomes the working directory ---- */
 
-static char home[] = "/tmp/test_policy.XXXXXX";
+static char home[32];
+static int before = -1; /* where the tests are started: the repository */
 
 static char *read_text(const char *path)
 {
@@ -48,6 +49,8 @@ static void enter_directory(void)
     auto_free char *policy = read_text("policies/default.yaml");
     auto_free char *profile = read_text("policies/seccomp-python.json");
 
+    before = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    (void)str_copy(home, "/tmp/test_policy.XXXXXX", sizeof(home));
     ck_assert_ptr_nonnull(mkdtemp(home));
     ck_assert_int_eq(chdir(home), 0);
     write_text("default.yaml", policy);
@@ -62,7 +65,8 @@ static void leave_directory(void)
     while ((e = readdir(dir)))
         (void)unlink(e->d_name);
     ck_assert_int_eq(closedir(dir), 0);
-    ck_assert_int_eq(chdir("/"), 0);
+    ck_assert_int_eq(fchdir(before), 0);
+    ck_assert_int_eq(close(before), 0);
     ck_assert_int_eq(rmdir(home), 0);
 }
 
@@ -122,8 +126,9 @@ static const struct {
      .pids = 128, .work_size = 256 * MIB, .files_out = 20, .files_out_size = 20 * MIB,
      .output_soft = 10 * MIB, .gather = true, .gather_tmp = true,
      .warm = "numpy pandas matplotlib"},
-    {.name = "executor", .image = "oneshot/python-slim", .time_ms = 30000, .time_max_ms = 30000,
-     .memory = 128 * MIB, .cpus = 0.5, .pids = 32, .work_size = 16 * MIB, .output_soft = MIB},
+    {.name = "executor", .image = "oneshot/python-slim:latest", .time_ms = 30000, .time_max_ms = 30000,
+     .memory = 128 * MIB, .cpus = 0.5, .pids = 32, .work_size = 16 * MIB, .output_soft = MIB,
+     .warm = "asyncio"},
     {.name = "agents", .time_ms = 30000, .time_max_ms = 300000, .memory = 256 * MIB,
      .memory_max = GIB, .cpus = 0.5, .pids = 13, .work_size = 64 * MIB, .output_soft = MIB,
      .warm = "numpy pandas"},
@@ -162,7 +167,7 @@ START_TEST(shipped_policies_hold_the_contract)
     ck_assert_uint_eq(set.n, ARRAY_LEN(contract));
     p = policy_find(&set, contract[_i].name);
     ck_assert_ptr_nonnull(p);
-    ck_assert_str_eq(p->image, contract[_i].image ? contract[_i].image : "oneshot/python");
+    ck_assert_str_eq(p->image, contract[_i].image ? contract[_i].image : "oneshot/python:latest");
     ck_assert_str_eq(p->work_dir, contract[_i].work_dir ? contract[_i].work_dir : "/work");
     ck_assert_int_eq(p->time_default_ms, contract[_i].time_ms);
     ck_assert_int_eq(p->time_max_ms, contract[_i].time_max_ms);
@@ -182,7 +187,8 @@ START_TEST(shipped_policies_hold_the_contract)
     ck_assert_int_eq(p->figures, contract[_i].figures);
     ck_assert_str_eq(p->workspace, contract[_i].workspace ? contract[_i].workspace : "");
     ck_assert_int_eq(p->workspace_quota, contract[_i].quota);
-    ck_assert_int_eq(p->network.kind, NETWORK_NONE);
+    ck_assert_int_eq(p->network.kind,
+                     strcmp(p->name, "telemetry") == 0 ? NETWORK_RELAY : NETWORK_NONE);
     ck_assert_int_eq(p->uid, 65534);
     ck_assert_int_eq(p->pool_min, contract[_i].pool_min);
     ck_assert_int_eq(p->pool_max, 8);
@@ -190,6 +196,50 @@ START_TEST(shipped_policies_hold_the_contract)
     ck_assert_int_eq(p->pool_age_ms, 3600000);
     check_warm_list(p, contract[_i].warm);
     ck_assert_ptr_eq(policy_find_key(&set, p->key), p);
+}
+END_TEST
+
+/* Its data source and the public internet; the variables move the one and turn off the other. */
+START_TEST(telemetry_reaches_its_data_source_and_the_internet)
+{
+    CLEANUP(policy_set_done) struct policy_set set = {0}, moved = {0};
+    const struct policy *p;
+
+    clear_variables();
+    set = load("policies");
+    p = policy_find(&set, "telemetry");
+    ck_assert_uint_eq(p->network.relay_n, 1);
+    ck_assert_str_eq(p->network.relay[0].as, "influxdb3:8181");
+    ck_assert_str_eq(p->network.relay[0].to, "influxdb3:8181");
+    ck_assert(p->network.relay[0].is_private);
+    ck_assert_uint_eq(p->network.any_n, 2);
+    ck_assert(p->relay_internet);
+    ck_assert_int_eq(setenv("INFLUX_ADDRESS", "10.1.2.3:8086", 1), 0);
+    ck_assert_int_eq(setenv("TELEMETRY_INTERNET", "false", 1), 0);
+    moved = load("policies");
+    p = policy_find(&moved, "telemetry");
+    ck_assert_str_eq(p->network.relay[0].as, "influxdb3:8181");
+    ck_assert_str_eq(p->network.relay[0].to, "10.1.2.3:8086");
+    ck_assert(!p->relay_internet);
+    ck_assert_int_eq(unsetenv("INFLUX_ADDRESS"), 0);
+    ck_assert_int_eq(unsetenv("TELEMETRY_INTERNET"), 0);
+}
+END_TEST
+
+START_TEST(hosts_of_the_relay_are_compared_without_case)
+{
+    static char a80[] = "a:80", b80[] = "b:80", big443[] = "A:443", ab[] = "ab:80";
+    struct policy_relay entries[] = {{.as = a80}, {.as = b80}, {.as = big443}, {.as = ab}};
+    struct policy_network net = {.relay = entries, .relay_n = ARRAY_LEN(entries)};
+
+    ck_assert_uint_eq(network_host_index(&net, 0), 0);
+    ck_assert_uint_eq(network_host_index(&net, 1), 1);
+    ck_assert_uint_eq(network_host_index(&net, 2), 0);
+    ck_assert_uint_eq(network_host_index(&net, 3), 3);
+    ck_assert_ptr_eq(network_find(&net, "a:443"), &entries[2]);
+    ck_assert_ptr_eq(network_find(&net, "AB:80"), &entries[3]);
+    ck_assert_ptr_null(network_find(&net, "a:8"));
+    ck_assert_ptr_null(network_find(&net, "a"));
 }
 END_TEST
 
@@ -384,6 +434,18 @@ static const struct {
     {"extends: default\nenv: {pass: [ONESHOT_KEYS]}",
      "2:14: 'env.pass': must be the name of a variable (ONESHOT_\xe2\x80\xa6 is kept for the "
      "service), not 'ONESHOT_KEYS'"},
+    {"extends: default\nenv: {pass: [COHERE_API_KEY]}",
+     "2:13: 'env.pass': 'COHERE_API_KEY' is the service's own secret; no program may see it"},
+    {"extends: default\nenv: {pass: [CO_API_KEY]}",
+     "2:13: 'env.pass': 'CO_API_KEY' is the service's own secret; no program may see it"},
+    {"extends: default\nenv: {pass: [SLACK_BOT_TOKEN]}",
+     "2:13: 'env.pass': 'SLACK_BOT_TOKEN' is the service's own secret; no program may see it"},
+    {"extends: default\nenv: {pass: [SLACK_APP_TOKEN]}",
+     "2:13: 'env.pass': 'SLACK_APP_TOKEN' is the service's own secret; no program may see it"},
+    {"extends: default\nenv: {pass: [SLACK_SIGNING_SECRET]}",
+     "2:13: 'env.pass': 'SLACK_SIGNING_SECRET' is the service's own secret; no program may see it"},
+    {"extends: default\nenv: {pass: [EXECUTOR_API_TOKEN]}",
+     "2:13: 'env.pass': 'EXECUTOR_API_TOKEN' is the service's own secret; no program may see it"},
     {"extends: default\nenv: {pass: [A, A]}", "2:13: 'env.pass': has 'A' a second time"},
     {"extends: default\nenv: {set: {A: x}, pass: [A]}", "2:26: 'env.pass': has 'A' a second time"},
     {"extends: default\nenv: {pass: [BAD_BYTES]}",
@@ -394,19 +456,46 @@ static const struct {
     {"extends: default\nfigures: on", "2:10: 'figures': must be true or false, not 'on'"},
     {"extends: default\nnetwork: host",
      "2:10: 'network': must be none, open, {relay: \xe2\x80\xa6} or {join: NAME}, not 'host'"},
-    {"extends: default\nnetwork: open", "2:10: 'network': open is not supported by this version"},
-    {"extends: default\nnetwork: {join: data}",
-     "2:17: 'network.join': is not supported by this version"},
-    {"extends: default\nnetwork: {relay: [influxdb3:8181]}",
-     "2:18: 'network.relay': is not supported by this version"},
-    {"extends: default\nimports: {allow: [json]}",
-     "2:18: 'imports.allow': is not supported by this version"},
-    {"extends: default\nimports: {block: [os]}",
-     "2:18: 'imports.block': is not supported by this version"},
-    {"extends: default\ntools: [data.get_devices]",
-     "2:8: 'tools': is not supported by this version"},
-    {"extends: default\noutput: {characters: 5}",
-     "2:22: 'output.characters': is not supported by this version"},
+    {"extends: default\nnetwork: {join: host}",
+     "2:10: 'network.join': 'host' is no network that can be joined"},
+    {"extends: default\nnetwork: {join: none}",
+     "2:10: 'network.join': 'none' is no network that can be joined"},
+    {"extends: default\nnetwork: {relay: [192.0.2.1:80]}",
+     "2:10: 'network.relay': '192.0.2.1:80' is no name that a program can look up; write {as: "
+     "NAME:PORT, to: 192.0.2.1:80}"},
+    {"extends: default\nnetwork: {relay: [\"[::1]:80\"]}",
+     "2:10: 'network.relay': '[::1]:80' is no name that a program can look up; write {as: "
+     "NAME:PORT, to: [::1]:80}"},
+    {"extends: default\nnetwork: {relay: [localhost:80]}",
+     "2:10: 'network.relay': 'localhost:80' is no name that a program can look up; write {as: "
+     "NAME:PORT, to: localhost:80}"},
+    {"extends: default\nfiles: {open: 100}\nnetwork: {relay: [a:80]}",
+     "2:15: 'files.open': must be 128 or more where there is a relay"},
+    {"extends: default\nrelay: {connections: 129}",
+     "2:22: 'relay.connections': must be from 1 to 128, not 129"},
+    {"extends: default\nrelay: {internet: off}",
+     "2:19: 'relay.internet': must be true or false, not 'off'"},
+    {"extends: default\nimports: {block: ['*']}",
+     "2:19: 'imports.block': must be a module such as urllib.parse, not '*'"},
+    {"extends: default\nvalidation: {names: [a.b]}",
+     "2:22: 'validation.names': must be a name such as eval, not 'a.b'"},
+    {"extends: default\nvalidation: {calls: ['*.a.b']}",
+     "2:22: 'validation.calls': must be a function such as os.system, open(write), "
+     "*.to_csv(outside), not '*.a.b'"},
+    {"extends: default\nvalidation: {calls: [open(read)]}",
+     "2:22: 'validation.calls': must be a function such as os.system, open(write), "
+     "*.to_csv(outside), not 'open(read)'"},
+    {"extends: default\nvalidation: {messages: {bytes: 'over {limit}'}}",
+     "2:32: 'validation.messages.bytes': must be a text with {n}, {m}, {x}, {root}, {line} or "
+     "{msg} where it applies, not 'over {limit}'"},
+    {"extends: default\ntools: [data.*]",
+     "2:9: 'tools': must be a tool such as data.get_devices, a module, or *, not 'data.*'"},
+    {"extends: default\ncalls: {log: on}",
+     "2:14: 'calls.log': must be digest, text or off, not 'on'"},
+    {"extends: default\ncalls: {concurrency: 0}",
+     "2:22: 'calls.concurrency': must be from 1 to 64, not 0"},
+    {"extends: default\ncalls: {concurrency: 65}", /* a run has a quarter of all threads */
+     "2:22: 'calls.concurrency': must be from 1 to 64, not 65"},
     {"extends: p", "1:10: 'extends': 'p' leads back to 'p'"},
     {"extends: nobody", "1:10: 'extends': there is no policy 'nobody'"},
     {"extends: [default]", "1:10: 'extends': must be the name of a policy, not a list"},
@@ -678,9 +767,7 @@ START_TEST(warms_only_what_may_be_imported)
     ck_assert_str_eq(
         buf_get(&y.faults),
         "./p.yaml:2:7: 'warm': 'os' is not among the imports that the policy permits\n"
-        "./p.yaml:2:7: 'warm': 'jsonx' is not among the imports that the policy permits\n"
-        "./p.yaml:3:18: 'imports.allow': is not supported by this version\n"
-        "./p.yaml:3:44: 'imports.block': is not supported by this version\n");
+        "./p.yaml:2:7: 'warm': 'jsonx' is not among the imports that the policy permits\n");
     leave_directory();
 }
 END_TEST
@@ -760,6 +847,7 @@ static const struct {
     {"{relay: [a:1, a:65536]}",
      "1:24: 'network.relay[1]': must be host:port, such as influxdb3:8181, not 'a:65536'"},
     {"{relay: [a:1, a:1]}", "1:24: 'network.relay[1]': names 'a:1' twice"},
+    {"{relay: [a:1, A:1]}", "1:24: 'network.relay[1]': names 'A:1' twice"},
     {"{relay: [[a:1]]}",
      "1:19: 'network.relay[0]': must be host:port, such as influxdb3:8181, not a list"},
     {"{relay: [{as: a:1, too: b:1}]}",
@@ -980,6 +1068,8 @@ END_TEST
 static void add_tests(TCase *t)
 {
     tcase_add_loop_test(t, shipped_policies_hold_the_contract, 0, ARRAY_LEN(contract));
+    tcase_add_test(t, telemetry_reaches_its_data_source_and_the_internet);
+    tcase_add_test(t, hosts_of_the_relay_are_compared_without_case);
     tcase_add_test(t, shipped_policies_follow_their_variables);
     tcase_add_test(t, aiq_fits_on_small_machines);
     tcase_add_test(t, a_printed_policy_loads_to_the_same);
@@ -1004,4 +1094,4 @@ static void add_tests(TCase *t)
     tcase_add_test(t, refuses_endless_names);
 }
 
-UNIT_MAIN("policy", add_tests)
+UNIT_MAIN_ONE_PROCESS("policy", add_tests)

@@ -56,7 +56,7 @@ START_TEST(an_empty_set_of_pools_wants_nothing)
     pools_init(&ps, 100);
     pools_plan(&ps, 0);
     ck_assert_ptr_null(pools_find(&ps, 1));
-    ck_assert_ptr_null(pools_next_start(&ps));
+    ck_assert_ptr_null(pools_next_start(&ps, 10));
     ck_assert_ptr_null(pools_surplus(&ps, 0, &reason));
     ck_assert_ptr_null(member_find(&ps, 1));
     pools_done(&ps);
@@ -292,45 +292,37 @@ START_TEST(nothing_is_started_without_an_image)
     pools_plan(&ps, 0);
     add_waiter(p, &w);
     ck_assert_uint_eq(pool_deficit(p), 0);
-    ck_assert_ptr_null(pools_next_start(&ps));
+    ck_assert_ptr_null(pools_next_start(&ps, 10));
     p->waiting_n = 0;
     pools_done(&ps);
 }
 END_TEST
 
-START_TEST(running_members_hold_their_refill_back)
+START_TEST(a_pause_of_starts_grows_to_five_seconds_and_is_the_pools_own)
 {
-    const struct policy y = POLICY(1, 3, 3);
-    struct waiter w = {0};
+    const struct policy one = POLICY(1, 1, 1), two = POLICY(2, 1, 1);
+    int64_t now = 10, pauses[] = {200, 400, 800, 1600, 3200, 5000, 5000};
     struct pools ps;
-    struct pool *p;
-    struct member *m[3];
+    struct pool *a, *b;
 
     pools_init(&ps, 1000);
-    p = pool_add(&ps, &y, &image);
-    p->footprint = 1;
-    pools_plan(&ps, 0);
-    for (int i = 0; i < 3; i++) {
-        m[i] = running(&ps, p, 0);
-        member_hold(m[i], 20);
+    a = pool_add(&ps, &one, &image);
+    b = pool_add(&ps, &two, &image);
+    a->footprint = b->footprint = 1;
+    a->used_ms = 2;
+    b->used_ms = 1;
+    pools_plan(&ps, now);
+    for (size_t i = 0; i < ARRAY_LEN(pauses); i++) {
+        ck_assert_ptr_eq(pools_next_start(&ps, now), a);
+        pool_pause_starts(a, now);
+        ck_assert_ptr_eq(pools_next_start(&ps, now), b);
+        ck_assert_ptr_eq(pools_next_start(&ps, now + pauses[i] - 1), b);
+        now += pauses[i];
     }
-    ck_assert_uint_eq(p->holds, 3);
-    ck_assert_uint_eq(pool_deficit(p), 0);
-    member_unhold(m[0]);
-    member_unhold(m[0]); /* more than once is once */
-    ck_assert_uint_eq(p->holds, 2);
-    ck_assert_uint_eq(pool_deficit(p), 1);
-    /* The end of a run ends its hold. */
-    member_move(m[1], MEMBER_REMOVING, 0);
-    ck_assert_uint_eq(p->holds, 1);
-    ck_assert_uint_eq(pool_deficit(p), 2);
-    /* Who stands in line is not held back by anybody. */
-    member_hold(m[0], 20);
-    member_hold(running(&ps, p, 0), 20);
-    ck_assert_uint_eq(pool_deficit(p), 0);
-    add_waiter(p, &w);
-    ck_assert_uint_eq(pool_deficit(p), 1);
-    p->waiting_n = 0;
+    ck_assert_ptr_eq(pools_next_start(&ps, now), a);
+    pool_resume_starts(a);
+    pool_pause_starts(a, now);
+    ck_assert_ptr_eq(pools_next_start(&ps, now + 200), a);
     pools_done(&ps);
 }
 END_TEST
@@ -351,17 +343,17 @@ START_TEST(the_longest_wait_is_served_first_then_the_most_recent_use)
     b->used_ms = 3;
     c->used_ms = 2;
     pools_plan(&ps, 10);
-    ck_assert_ptr_eq(pools_next_start(&ps), b);
+    ck_assert_ptr_eq(pools_next_start(&ps, 10), b);
     add_waiter(a, &late);
-    ck_assert_ptr_eq(pools_next_start(&ps), a);
+    ck_assert_ptr_eq(pools_next_start(&ps, 10), a);
     add_waiter(c, &early);
-    ck_assert_ptr_eq(pools_next_start(&ps), c);
+    ck_assert_ptr_eq(pools_next_start(&ps, 10), c);
     (void)member_new(&ps, c, 10);
-    ck_assert_ptr_eq(pools_next_start(&ps), a);
+    ck_assert_ptr_eq(pools_next_start(&ps, 10), a);
     (void)member_new(&ps, a, 10);
-    ck_assert_ptr_eq(pools_next_start(&ps), b);
+    ck_assert_ptr_eq(pools_next_start(&ps, 10), b);
     (void)member_new(&ps, b, 10);
-    ck_assert_ptr_null(pools_next_start(&ps));
+    ck_assert_ptr_null(pools_next_start(&ps, 10));
     a->waiting_n = c->waiting_n = 0;
     pools_done(&ps);
 }
@@ -557,7 +549,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, what_is_not_measured_is_guessed_from_its_modules);
     tcase_add_test(t, the_first_of_a_pool_is_measured_alone);
     tcase_add_test(t, nothing_is_started_without_an_image);
-    tcase_add_test(t, running_members_hold_their_refill_back);
+    tcase_add_test(t, a_pause_of_starts_grows_to_five_seconds_and_is_the_pools_own);
     tcase_add_test(t, the_longest_wait_is_served_first_then_the_most_recent_use);
     tcase_add_test(t, an_old_pool_serves_while_it_has_somebody_parked);
     tcase_add_test(t, the_member_that_is_missed_least_can_be_spared);

@@ -1,22 +1,24 @@
 /* One run against a keeper and a container that this program plays: honest, hostile, lost. */
 #include "unit.h"
 
+#include <errno.h>
+
 #include "core/run_state.h"
 #include "run_rig.h"
 
 #define MIB (1 << 20)
 
-static struct rig rig;
+static struct run_rig rig;
 
 static void setup(void)
 {
-    rig_init(&rig);
+    run_rig_init(&rig);
 }
 
 static void teardown(void)
 {
     if (rig.core)
-        rig_stop(&rig);
+        run_rig_stop(&rig);
 }
 
 /* Starts the rig, runs, and waits for the end. */
@@ -24,7 +26,7 @@ static struct run *finish(void)
 {
     struct run *run;
 
-    rig_start(&rig);
+    run_rig_start(&rig);
     run = run_new(rig.core, &rig.request);
     (void)run_wait(run);
     return run;
@@ -77,7 +79,8 @@ START_TEST(tells_everything_that_an_honest_container_says)
                                                    .stdout_bytes = 14,
                                                    .stderr_bytes = 15});
     rig.request.wants_log = true;
-    rig_start(&rig);
+    rig.request.value = RUN_VALUE_LAST_EXPRESSION;
+    run_rig_start(&rig);
     run = run_new(rig.core, &rig.request);
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         run_next(run, &ev);
@@ -105,31 +108,9 @@ START_TEST(tells_everything_that_an_honest_container_says)
     ck_assert_uint_eq(r->out_bytes, 14);
     ck_assert_uint_eq(strlen(r->container), 64);
     run_free(run);
-    ck_assert_uint_eq(rig_wait(&rig, HANDOVER_DONE).member, 7);
+    ck_assert_uint_eq(run_rig_wait(&rig, HANDOVER_DONE).member, 7);
 }
 END_TEST
-
-/*
- * The payloads of all frames of one type that the container heard, behind each other; how many
- * there were.
- */
-static unsigned heard(uint8_t type, struct buf *ret)
-{
-    unsigned n = 0;
-
-    buf_init(ret, 64 << 20);
-    for (uint64_t at = 0; at < rig.heard.len;) {
-        const uint8_t *f = (const uint8_t *)buf_get(&rig.heard) + at;
-        size_t len = (size_t)(f[4] | f[5] << 8 | f[6] << 16);
-
-        if (f[0] == type) {
-            ck_assert_int_eq(buf_add(ret, f + FRAME_HEAD, len), 0);
-            n++;
-        }
-        at += FRAME_HEAD + len;
-    }
-    return n;
-}
 
 START_TEST(sends_the_job_with_arguments_environment_files_and_input)
 {
@@ -156,28 +137,28 @@ START_TEST(sends_the_job_with_arguments_environment_files_and_input)
     rig.request.memory = 100 * MIB;
     say_end((struct outcome_report){.end = END_NORMAL});
     run_free(finish());
-    ck_assert_uint_eq(rig_wait(&rig, HANDOVER_TAKE).u.take.memory, 100 * MIB);
+    ck_assert_uint_eq(run_rig_wait(&rig, HANDOVER_TAKE).u.take.memory, 100 * MIB);
     ck_assert_uint_eq(rig.last[HANDOVER_TAKE].u.take.policy, 42);
-    rig_halt(&rig);
-    ck_assert_uint_eq(heard(FRAME_JOB, &b), 1);
+    run_rig_halt(&rig);
+    ck_assert_uint_eq(rig_heard(&rig, FRAME_JOB, &b), 1);
     ck_assert(job_decode(&job, (const uint8_t *)buf_get(&b), b.len));
     ck_assert_uint_eq(job.timeout_ms, 10000);
     ck_assert_uint_eq(job.flags, JOB_GATHER);
     buf_done(&b);
-    ck_assert_uint_eq(heard(FRAME_META, &b), 1);
+    ck_assert_uint_eq(rig_heard(&rig, FRAME_META, &b), 1);
     ck_assert_ptr_nonnull(strstr(buf_get(&b), "\"argv\":[\"one\",\"two\"],"
                                               "\"env\":{\"A\":\"1\",\"B\":\"2\"}"));
     ck_assert_ptr_nonnull(strstr(buf_get(&b), "\"stdin\":true"));
     buf_done(&b);
-    ck_assert_uint_eq(heard(FRAME_CODE, &b), 1);
+    ck_assert_uint_eq(rig_heard(&rig, FRAME_CODE, &b), 1);
     ck_assert_str_eq(buf_get(&b), rig_code);
     buf_done(&b);
-    ck_assert_uint_eq(heard(FRAME_ENTRY, &b), 1);
+    ck_assert_uint_eq(rig_heard(&rig, FRAME_ENTRY, &b), 1);
     ck_assert(entry_decode(&e, (const uint8_t *)buf_get(&b), b.len));
     ck_assert_uint_eq(e.size, 5);
     ck_assert_mem_eq(e.path, "in.txt", 6);
     buf_done(&b);
-    ck_assert_uint_eq(heard(FRAME_DATA, &b), 1);
+    ck_assert_uint_eq(rig_heard(&rig, FRAME_DATA, &b), 1);
     ck_assert_str_eq(buf_get(&b), "hello");
     spool_done(&data);
 }
@@ -202,11 +183,92 @@ START_TEST(feeds_standard_input_from_memory_and_from_a_descriptor)
     rig.says_after_input = true;
     say_end((struct outcome_report){.end = END_NORMAL});
     run_free(finish());
-    rig_halt(&rig);
-    ck_assert_uint_eq(heard(FRAME_STDIN, &got), _i ? 2 : 3);
+    run_rig_halt(&rig);
+    ck_assert_uint_eq(rig_heard(&rig, FRAME_STDIN, &got), _i ? 2 : 3);
     ck_assert_uint_eq(got.len, _i ? 5 : sizeof(text));
     ck_assert_mem_eq(buf_get(&got), _i ? "line\n" : text, got.len);
     (void)close(fds[0]);
+}
+END_TEST
+
+static struct buf behind_input; /* what the container says when its input has ended */
+
+static void say_last(struct run_rig *r, const struct frame *f)
+{
+    if (f->type == FRAME_STDIN && !(f->flags & FRAME_MORE))
+        rig_say_buf(r, &behind_input);
+}
+
+START_TEST(input_that_is_not_there_yet_is_waited_for)
+{
+    CLEANUP(buf_done) struct buf got = {0};
+    struct run_event ev = {.kind = RUN_QUEUED};
+    struct run *run;
+    int fds[2];
+
+    ck_assert_int_eq(pipe(fds), 0);
+    rig.request.stdin_fd = fds[0];
+    rig.on_frame = say_last;
+    rig_frame(&rig.says, FRAME_STARTED, "");
+    buf_init(&behind_input, 4096);
+    rig_frame(&behind_input, FRAME_ENDED, "");
+    rig_report(&behind_input, &(struct outcome_report){.end = END_NORMAL});
+    run_rig_start(&rig);
+    run = run_new(rig.core, &rig.request);
+    while (ev.kind != RUN_STARTED)
+        run_next(run, &ev);
+    ck_assert_int_eq(write(fds[1], "late", 4), 4);
+    (void)close(fds[1]);
+    ck_assert_int_eq(run_wait(run)->outcome, OUTCOME_OK);
+    run_free(run);
+    run_rig_halt(&rig);
+    ck_assert_uint_eq(rig_heard(&rig, FRAME_STDIN, &got), 2);
+    ck_assert_str_eq(buf_get(&got), "late");
+    (void)close(fds[0]);
+    buf_done(&behind_input);
+}
+END_TEST
+
+/* ---- texts that are cut after so many characters ---- */
+
+static const struct cutting {
+    int64_t most;
+    const char *parts[4];
+    const char *kept;
+    bool is_cut;
+} cuttings[] = {
+    {0, {"any length"},                            "any length",                           false},
+    {5, {"12345"},                                 "12345",                                false},
+    {5, {"12345", "", "6"},                        "12345",                                true },
+    {5, {"1", "23456789"},                         "12345",                                true },
+    {3, {"\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x90\x8d!"}, "\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x90\x8d", true },
+    {2, {"a\xf0\x9f", "\x90", "\x8d"},             "a\xf0\x9f\x90\x8d",                    false},
+    {2, {"a\xf0\x9f", "\x90", "\x8d\x8d", "z"},    "a\xf0\x9f\x90\x8d",                    true },
+    {3, {"\x80\x80\x80\x80"},                      "\x80\x80\x80",                         true },
+    {2, {"\xe4\xbdxy"},                            "\xe4\xbdx",                            true },
+};
+
+START_TEST(a_text_is_cut_after_so_many_characters)
+{
+    const struct cutting *x = &cuttings[_i];
+    const struct run_result *r;
+    struct run *run;
+
+    rig.policy.output_characters = x->most;
+    rig_frame(&rig.says, FRAME_STARTED, "");
+    for (size_t i = 0; i < ARRAY_LEN(x->parts) && x->parts[i]; i++) {
+        rig_frame(&rig.says, FRAME_STDOUT, x->parts[i]);
+        rig_frame(&rig.says, FRAME_STDERR, x->parts[i]);
+    }
+    say_end((struct outcome_report){.stdout_bytes = 77});
+    run = finish();
+    r = run_result(run);
+    ck_assert_int_eq(r->outcome, OUTCOME_OK);
+    check_text(&r->out, x->kept);
+    check_text(&r->err_out, x->kept);
+    ck_assert(r->out_is_cut == x->is_cut && r->err_is_cut == x->is_cut);
+    ck_assert_uint_eq(r->out_bytes, 77); /* all that was written is counted */
+    run_free(run);
 }
 END_TEST
 
@@ -233,7 +295,7 @@ static const struct ending {
      OUTCOME_OUTPUT_LIMIT,                                         137,
      9,                                                                    "output limit of 4 MiB exceeded"               },
     {{.end = END_CANCELLED, .term_signal = 9}, OUTCOME_CANCELLED,  137, 9, "cancelled"                                    },
-    {{.end = END_BLOCKED, .exit_code = 1},     OUTCOME_BLOCKED,    1,   0, ""                                             },
+    {{.end = END_BLOCKED, .exit_code = 1},     OUTCOME_BLOCKED,    1,   0, "the program was refused"                      },
 };
 
 START_TEST(an_end_has_its_outcome_and_its_reason)
@@ -395,6 +457,27 @@ static void removal(struct buf *b)
     rig_frame(b, FRAME_GONE, "a");
 }
 
+static void two_starts(struct buf *b)
+{
+    rig_frame(b, FRAME_STARTED, "");
+    rig_frame(b, FRAME_STARTED, "");
+}
+
+/* They hold no bytes, but each costs memory here or an inode in a workspace. */
+static void too_many_dirs(struct buf *b)
+{
+    rig_frame(b, FRAME_ENDED, "");
+    for (int i = 0; i <= 2 * INODES; i++)
+        rig_entry(b, FRAME_OUT_ENTRY,
+                  &(struct entry){.kind = ENTRY_DIR, .path = "d", .path_len = 1});
+}
+
+static void file_of_tmp(struct buf *b)
+{
+    rig_frame(b, FRAME_ENDED, "");
+    rig_entry(b, FRAME_OUT_ENTRY, &(struct entry){.is_tmp = true, .path = "a", .path_len = 1});
+}
+
 static const struct breach {
     const char *name;
     void (*say)(struct buf *b);
@@ -420,6 +503,9 @@ static const struct breach {
     {"result within a file", result_within_a_file, "a bad result"                      },
     {"short result",         short_result,         "a bad result"                      },
     {"short omission",       short_omission,       "a bad omission"                    },
+    {"two starts",           two_starts,           "a second STARTED"                  },
+    {"too many dirs",        too_many_dirs,        "more files than were allowed"      },
+    {"file of tmp",          file_of_tmp,          "a file of /tmp"                    },
     {"removal",              removal,              "a removal that was not asked for"  },
 };
 
@@ -438,7 +524,22 @@ START_TEST(a_breach_of_the_protocol_ends_the_run_as_infra)
     ck_assert_ptr_nonnull(strstr(r->reason, "the program may have run"));
     ck_assert_int_eq(r->retry_after_s, 0);
     run_free(run);
-    (void)rig_wait(&rig, HANDOVER_DONE);
+    (void)run_rig_wait(&rig, HANDOVER_DONE);
+}
+END_TEST
+
+/* A program can send them, and every run would hold 16 MiB of them. */
+START_TEST(values_and_steps_that_were_not_asked_for_are_dropped)
+{
+    struct run *run;
+
+    rig_frame(&rig.says, FRAME_VALUE, "[1]");
+    rig_frame(&rig.says, FRAME_STEP, "{}");
+    say_end((struct outcome_report){0});
+    run = finish();
+    ck_assert_int_eq(run_result(run)->outcome, OUTCOME_OK);
+    ck_assert_uint_eq(run_result(run)->value.len, 0);
+    run_free(run);
 }
 END_TEST
 
@@ -503,8 +604,8 @@ START_TEST(a_host_call_without_the_right_is_answered)
     run = finish();
     ck_assert_int_eq(run_result(run)->outcome, OUTCOME_OK);
     run_free(run);
-    rig_halt(&rig);
-    ck_assert_uint_eq(heard(FRAME_REPLY, &answer), 1);
+    run_rig_halt(&rig);
+    ck_assert_uint_eq(rig_heard(&rig, FRAME_REPLY, &answer), 1);
     ck_assert_ptr_nonnull(strstr(buf_get(&answer), "PermissionError"));
 }
 END_TEST
@@ -619,7 +720,7 @@ START_TEST(the_hard_deadline_holds_without_a_keeper)
     run = finish();
     ck_assert_int_eq(run_result(run)->outcome, OUTCOME_TIMEOUT);
     run_free(run);
-    rig_halt(&rig);
+    run_rig_halt(&rig);
 }
 END_TEST
 
@@ -680,7 +781,52 @@ START_TEST(a_taken_without_a_stream_is_a_refusal)
     run = finish();
     ck_assert_int_eq(run_result(run)->outcome, OUTCOME_INFRA);
     ck_assert(!run_result(run)->was_sent);
+    ck_assert_int_eq(run_result(run)->retry_after_s, 1);
     run_free(run);
+    /* The container is not left to its deadline. */
+    ck_assert_uint_eq(run_rig_wait(&rig, HANDOVER_DONE).member, 7);
+}
+END_TEST
+
+/* Reads what the keeper was told, but not before the container's stream is closed. */
+static void *read_late(void *arg)
+{
+    int *ends = arg;
+    struct handover m = {0};
+    char byte;
+    int fd;
+
+    ck_assert_int_eq(read(ends[1], &byte, 1), 0);
+    while (m.type != HANDOVER_DONE)
+        ck_assert_int_eq(io_recv_msg(ends[0], &m, sizeof(m), &fd), sizeof(m));
+    ck_assert_uint_eq(m.member, 9);
+    return NULL;
+}
+
+START_TEST(a_container_is_given_back_though_the_keepers_queue_is_full)
+{
+    struct handover other = {.type = HANDOVER_STATS};
+    struct lease lease = {.member = 9};
+    int pair[2], stream[2], ends[2];
+    struct link *l = NULL;
+    pthread_t thread;
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream), 0);
+    ck_assert_int_eq(link_new(pair[0], &l, NULL), 0);
+    while (io_send_msg(pair[0], &other, sizeof(other), -1) == 0)
+        continue;
+    ck_assert_int_eq(errno, EAGAIN);
+    lease.fd = stream[0];
+    ends[0] = pair[1];
+    ends[1] = stream[1];
+    ck_assert_int_eq(pthread_create(&thread, NULL, read_late, ends), 0);
+    link_done(l, &lease);
+    ck_assert_int_eq(lease.fd, -1);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    link_free(l);
+    (void)close(pair[1]);
+    (void)close(stream[1]);
 }
 END_TEST
 
@@ -711,7 +857,7 @@ START_TEST(a_client_that_goes_while_in_line_is_cancelled)
     run = finish();
     ck_assert_int_eq(run_result(run)->outcome, OUTCOME_CANCELLED);
     run_free(run);
-    (void)rig_wait(&rig, HANDOVER_CANCEL);
+    (void)run_rig_wait(&rig, HANDOVER_CANCEL);
     (void)close(pair[0]);
 }
 END_TEST
@@ -725,14 +871,14 @@ START_TEST(a_client_that_goes_while_it_runs_is_cancelled)
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     rig.request.client_fd = pair[0];
     rig_frame(&rig.says, FRAME_STARTED, "");
-    rig_start(&rig);
+    run_rig_start(&rig);
     run = run_new(rig.core, &rig.request);
     while (ev.kind != RUN_STARTED)
         run_next(run, &ev);
     (void)close(pair[1]);
     ck_assert_int_eq(run_wait(run)->outcome, OUTCOME_CANCELLED);
     run_free(run);
-    (void)rig_wait(&rig, HANDOVER_DONE);
+    (void)run_rig_wait(&rig, HANDOVER_DONE);
     (void)close(pair[0]);
 }
 END_TEST
@@ -752,7 +898,7 @@ START_TEST(a_cancelled_run_may_still_tell_its_end)
     rig.at_type = FRAME_CANCEL;
     if (_i == 0)
         rig.says_at = &last;
-    rig_start(&rig);
+    run_rig_start(&rig);
     run = run_new(rig.core, &rig.request);
     while (ev.kind != RUN_STARTED)
         run_next(run, &ev);
@@ -763,7 +909,7 @@ START_TEST(a_cancelled_run_may_still_tell_its_end)
     if (_i == 0)
         check_text(&run_result(run)->out, "late");
     run_free(run);
-    rig_halt(&rig);
+    run_rig_halt(&rig);
 }
 END_TEST
 
@@ -784,7 +930,7 @@ START_TEST(observers_see_every_run_once)
     struct run *run;
 
     say_end((struct outcome_report){.end = END_NORMAL});
-    rig_start(&rig);
+    run_rig_start(&rig);
     core_observe(rig.core, observe, &rig);
     run = run_new(rig.core, &rig.request);
     (void)run_wait(run);
@@ -801,7 +947,7 @@ START_TEST(statistics_come_pool_by_pool)
     struct handover_counts counts;
     size_t n = 0;
 
-    rig_start(&rig);
+    run_rig_start(&rig);
     ck_assert_int_eq(core_stats(rig.core, &pools, &n, &counts, NULL), 0);
     ck_assert_uint_eq(n, 3);
     ck_assert_uint_eq(pools[2].policy, 3);
@@ -810,20 +956,89 @@ START_TEST(statistics_come_pool_by_pool)
 }
 END_TEST
 
+static void die_half_way(struct run_rig *r, const struct handover *m)
+{
+    struct handover pool = {.type = HANDOVER_POOL, .seq = m->seq};
+
+    rig_send(r, &pool, -1);
+    rig_lose_keeper(r);
+}
+
+START_TEST(statistics_need_a_keeper_that_lives)
+{
+    struct handover_pool *pools = NULL;
+    struct handover_counts counts;
+    struct err err = {0};
+    size_t n = 0;
+
+    rig.on_told = die_half_way;
+    run_rig_start(&rig);
+    ck_assert_int_eq(core_stats(rig.core, &pools, &n, &counts, &err), -1);
+    ck_assert_int_eq(err.kind, ERR_BUSY);
+    ck_assert_str_eq(err.msg, "the keeper was lost");
+    ck_assert_int_eq(core_stats(rig.core, &pools, &n, &counts, &err), -1);
+    ck_assert_str_eq(err.msg, "the keeper is not there");
+    ck_assert_ptr_null(pools);
+}
+END_TEST
+
+static int stray = -1; /* of a pipe: travels with an answer that has none */
+static uint32_t stray_type;
+
+static void send_astray(struct run_rig *r, const struct handover *m)
+{
+    struct handover a = {.type = stray_type, .seq = m->seq, .reason = REFUSE_FULL};
+
+    if (m->type != HANDOVER_TAKE)
+        return;
+    rig_send(r, &a, stray);
+    (void)close(stray);
+}
+
+/* 0: with an answer to another question, which is dropped; 1: with a refusal, which counts. */
+START_TEST(a_descriptor_that_does_not_belong_is_closed)
+{
+    struct run *run;
+    int fds[2];
+    char byte;
+
+    ck_assert_int_eq(pipe(fds), 0);
+    stray = fds[1];
+    stray_type = _i ? HANDOVER_REFUSED : HANDOVER_COUNTS;
+    rig.on_told = send_astray;
+    rig.is_silent = _i;
+    say_end((struct outcome_report){.end = END_NORMAL});
+    run = finish();
+    ck_assert_int_eq(run_result(run)->outcome, _i ? OUTCOME_INFRA : OUTCOME_OK);
+    if (_i) /* it named no time */
+        ck_assert_int_eq(run_result(run)->retry_after_s, 1);
+    run_free(run);
+    ck_assert_int_eq(io_wait(fds[0], POLLIN, clock_ms() + RIG_PATIENCE_S * 1000), 1);
+    ck_assert_int_eq(read(fds[0], &byte, 1), 0);
+    (void)close(fds[0]);
+}
+END_TEST
+
 START_TEST(a_message_that_is_none_costs_the_keeper_its_place)
 {
     struct handover m = {.type = HANDOVER_TAKE};
-    int pair[2];
+    int pair[2], fds[2];
+    char byte;
 
-    rig_start(&rig);
+    run_rig_start(&rig);
+    ck_assert_int_eq(pipe(fds), 0);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
     core_set_keeper(rig.core, pair[1]);
     ck_assert(core_has_keeper(rig.core));
-    ck_assert_int_eq(send(pair[0], &m, _i ? sizeof(m) : 5, MSG_NOSIGNAL), _i ? sizeof(m) : 5);
+    ck_assert_int_eq(io_send_msg(pair[0], &m, _i ? sizeof(m) : 5, fds[1]), 0);
+    (void)close(fds[1]);
     /* Our end sees the other one closed. */
     ck_assert_int_eq(io_wait(pair[0], POLLIN, clock_ms() + RIG_PATIENCE_S * 1000), 1);
     ck_assert_int_eq(recv(pair[0], &m, sizeof(m), 0), 0);
     ck_assert(!core_has_keeper(rig.core));
+    ck_assert_int_eq(io_wait(fds[0], POLLIN, clock_ms() + RIG_PATIENCE_S * 1000), 1);
+    ck_assert_int_eq(read(fds[0], &byte, 1), 0); /* what came with it is closed, too */
+    (void)close(fds[0]);
     (void)close(pair[0]);
 }
 END_TEST
@@ -834,7 +1049,7 @@ START_TEST(a_container_that_nobody_waits_for_is_given_back)
     int pair[2], stream[2], got;
     char byte;
 
-    rig_start(&rig);
+    run_rig_start(&rig);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream), 0);
     core_set_keeper(rig.core, pair[1]);
@@ -856,7 +1071,7 @@ START_TEST(policies_live_as_long_as_somebody_holds_them)
     const struct policy *held;
     struct policy_names names;
 
-    rig_start(&rig);
+    run_rig_start(&rig);
     ck_assert_ptr_null(core_pin_policy(rig.core, "default"));
     core_policy_names(rig.core, &names);
     ck_assert_uint_eq(names.n, 0);
@@ -886,7 +1101,10 @@ static void add_tests(TCase *t)
     tcase_add_test(t, tells_everything_that_an_honest_container_says);
     tcase_add_test(t, sends_the_job_with_arguments_environment_files_and_input);
     tcase_add_loop_test(t, feeds_standard_input_from_memory_and_from_a_descriptor, 0, 2);
+    tcase_add_test(t, input_that_is_not_there_yet_is_waited_for);
+    tcase_add_loop_test(t, a_text_is_cut_after_so_many_characters, 0, ARRAY_LEN(cuttings));
     tcase_add_loop_test(t, an_end_has_its_outcome_and_its_reason, 0, ARRAY_LEN(endings));
+    tcase_add_test(t, values_and_steps_that_were_not_asked_for_are_dropped);
     tcase_add_loop_test(t, a_breach_of_the_protocol_ends_the_run_as_infra, 0, ARRAY_LEN(breaches));
     tcase_add_test(t, nothing_is_believed_before_ready);
     tcase_add_test(t, a_file_that_became_unreadable_is_taken_back);
@@ -899,6 +1117,7 @@ static void add_tests(TCase *t)
     tcase_add_loop_test(t, the_hard_deadline_holds_without_a_keeper, 0, 2);
     tcase_add_loop_test(t, a_refusal_says_why_and_when_to_come_back, 0, ARRAY_LEN(refusals));
     tcase_add_test(t, a_keeper_that_dies_answers_with_busy);
+    tcase_add_test(t, a_container_is_given_back_though_the_keepers_queue_is_full);
     tcase_add_test(t, a_taken_without_a_stream_is_a_refusal);
     tcase_add_loop_test(t, no_time_is_a_timeout_without_a_container, 0, 2);
     tcase_add_test(t, a_client_that_goes_while_in_line_is_cancelled);
@@ -906,6 +1125,8 @@ static void add_tests(TCase *t)
     tcase_add_loop_test(t, a_cancelled_run_may_still_tell_its_end, 0, 2);
     tcase_add_test(t, observers_see_every_run_once);
     tcase_add_test(t, statistics_come_pool_by_pool);
+    tcase_add_test(t, statistics_need_a_keeper_that_lives);
+    tcase_add_loop_test(t, a_descriptor_that_does_not_belong_is_closed, 0, 2);
     tcase_add_loop_test(t, a_message_that_is_none_costs_the_keeper_its_place, 0, 2);
     tcase_add_test(t, a_container_that_nobody_waits_for_is_given_back);
     tcase_add_test(t, policies_live_as_long_as_somebody_holds_them);

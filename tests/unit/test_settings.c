@@ -55,7 +55,7 @@ START_TEST(has_defaults_for_everything)
     ck_assert_str_eq(s.file, "");
     ck_assert_str_eq(s.instance, "");
     ck_assert_str_eq(s.state_dir, geteuid() ? "/home/me/.local/state/oneshot" : "/var/lib/oneshot");
-    ck_assert_uint_eq(s.listeners_n, 3);
+    ck_assert_uint_eq(s.listeners_n, 5);
     ck_assert_str_eq(s.listeners[0].address, "127.0.0.1");
     ck_assert_int_eq(s.listeners[0].port, 6000);
     ck_assert_str_eq(s.listeners[0].dialects[0], "aiq");
@@ -65,6 +65,10 @@ START_TEST(has_defaults_for_everything)
     ck_assert_int_eq(s.listeners[2].port, 8000);
     ck_assert_str_eq(s.listeners[2].dialects[0], "native");
     ck_assert_str_eq(s.listeners[2].dialects[1], "aiq");
+    ck_assert_int_eq(s.listeners[3].port, 3030);
+    ck_assert_str_eq(s.listeners[3].dialects[0], "generator");
+    ck_assert_int_eq(s.listeners[4].port, 8030);
+    ck_assert_str_eq(s.listeners[4].dialects[0], "executor");
     ck_assert(!s.allow_unauthenticated);
     ck_assert_ptr_null(s.hosts[0]);
     ck_assert_ptr_null(s.origins[0]);
@@ -89,6 +93,58 @@ START_TEST(has_defaults_for_everything)
     ck_assert_int_eq(s.history_size, 1 << 30);
     ck_assert_int_eq(s.log_level, LOG_INFO);
     ck_assert_int_eq(s.log_format, LOG_TEXT);
+}
+END_TEST
+
+START_TEST(the_model_and_the_generator_have_defaults)
+{
+    CLEANUP(settings_done) struct settings s = {0};
+
+    start_clean();
+    s = load(NULL);
+    ck_assert_str_eq(s.model_url, "");
+    ck_assert_str_eq(s.model_key, "");
+    ck_assert_str_eq(s.model_name, "command-a-reasoning-08-2025");
+    ck_assert_int_eq(s.model_api, MODEL_API_V2);
+    ck_assert_double_eq(s.model_temperature, 0.2);
+    ck_assert_int_eq(s.model_max_tokens, 0);
+    ck_assert_int_eq(s.model_timeout_ms, 180000);
+    ck_assert_int_eq(s.model_retries, 2);
+    ck_assert_int_eq(s.model_rate, -1);
+    ck_assert_str_eq(s.ca_file, "");
+    ck_assert_str_eq(s.generate_policy, "telemetry");
+    ck_assert_str_eq(s.generate_guide, "prompt-guide.txt");
+    ck_assert_int_eq(s.generate_retries, 2);
+    ck_assert_int_eq(s.generate_timeout_ms, 300000);
+    ck_assert_int_eq(s.generate_error_max, 8192);
+    ck_assert_str_eq(s.sandbox_url, "");
+    ck_assert_int_eq(s.sandbox_timeout_ms, 120000);
+    ck_assert(s.generate_checks_slicks);
+    ck_assert(s.generate_checks_plots);
+}
+END_TEST
+
+START_TEST(the_bot_is_off_by_default)
+{
+    CLEANUP(settings_done) struct settings s = {0};
+
+    start_clean();
+    s = load(NULL);
+    ck_assert_str_eq(s.listeners[3].dialects[1], "slack");
+    ck_assert(!s.slack_enabled);
+    ck_assert_str_eq(s.slack_bot_token, "");
+    ck_assert_str_eq(s.slack_app_token, "");
+    ck_assert_str_eq(s.slack_signing_secret, "");
+    ck_assert_str_eq(s.slack_channel, "");
+    ck_assert_str_eq(s.slack_api_url, "https://slack.com/api/");
+    ck_assert_str_eq(s.slack_generator_url, "");
+    ck_assert_ptr_null(s.slack_users[0]);
+    ck_assert_int_eq(s.slack_daily_budget, 0);
+    ck_assert_int_eq(s.slack_timeout_ms, 120000);
+    ck_assert_int_eq(s.slack_debug_timeout_ms, 1200000);
+    ck_assert_int_eq(s.slack_workers, 4);
+    ck_assert_int_eq(s.slack_queue, 32);
+    ck_assert_int_eq(s.slack_ping_ms, 10000);
 }
 END_TEST
 
@@ -201,6 +257,62 @@ START_TEST(a_password_is_not_printed)
 }
 END_TEST
 
+START_TEST(the_models_key_is_not_printed)
+{
+    static const char *const names[] = {"COHERE_API_KEY", "CO_API_KEY"};
+    CLEANUP(settings_done) struct settings s = {0};
+    auto_free char *text = NULL;
+
+    start_clean();
+    ck_assert_int_eq(setenv(names[_i], "sesame", 1), 0);
+    s = load(NULL);
+    ck_assert_str_eq(s.model_key, "sesame");
+    text = settings_print(&s, true);
+    ck_assert_ptr_null(strstr(text, "sesame"));
+    ck_assert_ptr_nonnull(strstr(text, "  key: \"***\"\n"));
+}
+END_TEST
+
+START_TEST(the_bots_secrets_are_not_printed_and_can_be_forgotten)
+{
+    CLEANUP(settings_done) struct settings s = {0};
+    auto_free char *text = NULL;
+
+    start_clean();
+    ck_assert_int_eq(setenv("SLACK_BOT_TOKEN", "sesame1", 1), 0);
+    ck_assert_int_eq(setenv("SLACK_APP_TOKEN", "sesame2", 1), 0);
+    ck_assert_int_eq(setenv("SLACK_SIGNING_SECRET", "sesame3", 1), 0);
+    s = load(NULL);
+    ck_assert_str_eq(s.slack_app_token, "sesame2");
+    text = settings_print(&s, true);
+    ck_assert_ptr_null(strstr(text, "sesame"));
+    settings_forget_tokens(&s);
+    ck_assert_str_eq(s.slack_bot_token, "");
+    ck_assert_str_eq(s.slack_app_token, "");
+    ck_assert_str_eq(s.slack_signing_secret, "sesame3");
+}
+END_TEST
+
+static const struct {
+    const char *name, *value;
+} good_urls[] = {
+    {"CO_API_URL",  "http://127.0.0.1:9001"      },
+    {"CO_API_URL",  "https://proxy.example/co"   },
+    {"SANDBOX_URL", "http://sandbox:8080/execute"},
+    {"SANDBOX_URL", "http://[::1]:8080"          },
+};
+
+START_TEST(urls_of_services_may_have_ports_and_paths)
+{
+    CLEANUP(settings_done) struct settings s = {0};
+
+    start_clean();
+    ck_assert_int_eq(setenv(good_urls[_i].name, good_urls[_i].value, 1), 0);
+    s = load(NULL);
+    ck_assert_str_eq(_i < 2 ? s.model_url : s.sandbox_url, good_urls[_i].value);
+}
+END_TEST
+
 /* ---- environment ---- */
 
 START_TEST(the_environment_moves_listeners)
@@ -220,6 +332,31 @@ START_TEST(the_environment_moves_listeners)
     ck_assert_int_eq(s.listeners[1].port, 8080);
     ck_assert_str_eq(s.listeners[2].address, "127.0.0.2");
     ck_assert_int_eq(s.listeners[2].port, 0);
+}
+END_TEST
+
+START_TEST(the_environment_has_all_listeners)
+{
+    char path[] = "/tmp/test_settings.XXXXXX";
+    CLEANUP(settings_done) struct settings s = {0};
+
+    start_clean();
+    write_file(path, "listeners: [{port: 9000, dialects: [native]}]\n");
+    ck_assert_int_eq(setenv("ONESHOT_LISTENERS",
+                            "[{port: 7000, dialects: [aiq, native]}, "
+                            "{address: 127.0.0.3, port: 7001, dialects: [telemetry]}]",
+                            1),
+                     0);
+    ck_assert_int_eq(setenv("SANDBOX_PORT", "7002", 1), 0);
+    s = load(path);
+    ck_assert_uint_eq(s.listeners_n, 2);
+    ck_assert_int_eq(s.listeners[0].port, 7002); /* the narrower variable is stronger */
+    ck_assert_str_eq(s.listeners[0].address, "127.0.0.1");
+    ck_assert_str_eq(s.listeners[0].dialects[1], "native");
+    ck_assert_str_eq(s.listeners[1].address, "127.0.0.3");
+    ck_assert_int_eq(s.listeners[1].port, 7001);
+    ck_assert_str_eq(s.listeners[1].dialects[0], "telemetry");
+    ck_assert_int_eq(unlink(path), 0);
 }
 END_TEST
 
@@ -245,6 +382,129 @@ START_TEST(the_environment_overrides_a_file)
     ck_assert_str_eq(s.hosts[1], "b.example");
     ck_assert_str_eq(s.policies_dir, "/p");
     ck_assert_int_eq(unlink(path), 0);
+}
+END_TEST
+
+/* A variable, another value than the default, and the line that shows it in what is printed. */
+/* clang-format off */
+static const struct {
+    const char *env, *value, *line;
+} variables[] = {
+    {"ONESHOT_INSTANCE", "two", "instance: two\n"},
+    {"ONESHOT_STATE_DIR", "/s", "\nstate_dir: /s\n"},
+    {"ONESHOT_POLICIES", "/p", "\npolicies: /p\n"},
+    {"ONESHOT_ALLOW_UNAUTHENTICATED", "1", "\nallow_unauthenticated: true\n"},
+    {"ONESHOT_HOSTS", "a, b.example", "\nhosts: [a, b.example]\n"},
+    {"ONESHOT_ORIGINS", "https://a.example", "\norigins: [\"https://a.example\"]\n"},
+    {"ONESHOT_FRONT_UID", "71", "\n  uid: 71\n"},
+    {"ONESHOT_FRONT_GID", "72", "\n  gid: 72\n"},
+    {"ONESHOT_ENGINE_HOST", "unix:///e.sock", "\n  host: \"unix:///e.sock\"\n"},
+    {"ONESHOT_PARALLEL_STARTS", "3", "\n  parallel_starts: 3\n"},
+    {"ONESHOT_POOL_MEMORY", "3GiB", "\n  memory: 3GiB\n"},
+    {"ONESHOT_CONTAINERS", "9", "\n  containers: 9\n"},
+    {"ONESHOT_DRAIN", "7s", "\ndrain: 7s\n"},
+    {"ONESHOT_CONNECTIONS", "11", "\n  connections: 11\n"},
+    {"ONESHOT_CONNECTIONS_PER_ADDRESS", "12", "\n  connections_per_address: 12\n"},
+    {"ONESHOT_IDLE_TIMEOUT", "13s", "\n  idle: 13s\n"},
+    {"ONESHOT_HEADER_TIMEOUT", "14s", "\n  header: 14s\n"},
+    {"ONESHOT_BODY_TIMEOUT", "15s", "\n  body: 15s\n"},
+    {"ONESHOT_BODY_SIZE", "2MiB", "\n  body_size: 2MiB\n"},
+    {"ONESHOT_BODY_FILES_SIZE", "3MiB", "\n  body_files_size: 3MiB\n"},
+    {"ONESHOT_JSON_TOKENS", "1000", "\n  json_tokens: 1000\n"},
+    {"ONESHOT_HTTP_MEMORY", "99MiB", "\n  memory: 99MiB\n"},
+    {"ENABLE_SLACK", "True", "slack:\n  enabled: true\n"},
+    {"SLACK_BOT_TOKEN", "xoxb-1", "\n  bot_token: \"***\"\n"},
+    {"SLACK_APP_TOKEN", "xapp-1", "\n  app_token: \"***\"\n"},
+    {"SLACK_SIGNING_SECRET", "s", "\n  signing_secret: \"***\"\n"},
+    {"SLACK_DEFAULT_CHANNEL", "C0123", "\n  channel: C0123\n"},
+    {"SLACK_API_URL", "http://127.0.0.1:9/api/", "\n  api_url: \"http://127.0.0.1:9/api/\"\n"},
+    {"CODE_GENERATOR_URL", "http://code-generator:3030", "\n  generator_url: \"http://code-generator:3030\"\n"},
+    {"SLACK_ALLOWED_USERS", "U1, U2", "\n  allowed_users: [U1, U2]\n"},
+    {"SLACK_DAILY_BUDGET", "7", "\n  daily_budget: 7\n"},
+    {"SLACK_TIMEOUT", "60", "\n  timeout: 1m\n"},
+    {"SLACK_DEBUG_TIMEOUT", "10m", "\n  debug_timeout: 10m\n"},
+    {"SLACK_PATIENCE", "5m", "\n  patience: 5m\n"},
+    {"SLACK_WORKERS", "2", "\n  workers: 2\n"},
+    {"SLACK_QUEUE", "5", "\n  queue: 5\n"},
+    {"SLACK_PING_INTERVAL", "30", "\n  ping: 30s\n"},
+    {"CO_API_URL", "http://127.0.0.1:9001", "\n  url: \"http://127.0.0.1:9001\"\n"},
+    {"COHERE_API_KEY", "k", "\n  key: \"***\"\n"},
+    {"CO_API_KEY", "k", "\n  key: \"***\"\n"},
+    {"COHERE_MODEL", "command-a-03-2025", "\n  name: command-a-03-2025\n"},
+    {"COHERE_API_VERSION", "v1", "\n  api: v1\n"},
+    {"COHERE_TEMPERATURE", "0.5", "\n  temperature: 0.5\n"},
+    {"COHERE_MAX_TOKENS", "4096", "\n  max_tokens: 4096\n"},
+    {"COHERE_TIMEOUT", "21s", "\n  timeout: 21s\n"},
+    {"COHERE_RETRIES", "5", "\n  retries: 5\n"},
+    {"COHERE_RATE_PER_MINUTE", "22", "\n  rate_per_minute: 22\n"},
+    {"ONESHOT_CA_FILE", "/ca.pem", "\n  ca_file: /ca.pem\n"},
+    {"ONESHOT_GENERATE_POLICY", "large", "\n  policy: large\n"},
+    {"PROMPT_GUIDE", "/g/guide.txt", "\n  guide: /g/guide.txt\n"},
+    {"MAX_RETRIES", "4", "\n  max_retries: 4\n"},
+    {"GENERATE_TIMEOUT", "23", "\n  timeout: 23s\n"},
+    {"ONESHOT_GENERATE_ERROR_SIZE", "2KiB", "\n  error_size: 2KiB\n"},
+    {"SANDBOX_URL", "http://sandbox:8080", "\n  sandbox_url: \"http://sandbox:8080\"\n"},
+    {"SANDBOX_TIMEOUT", "24", "\n  sandbox_timeout: 24s\n"},
+    {"ONESHOT_GENERATE_SLICKS_ERRORS", "false", "\n  slicks_errors: false\n"},
+    {"ONESHOT_GENERATE_PLOT_WITHOUT_FILE", "0", "\n  plot_without_file: false\n"},
+    {"EXECUTOR_API_TOKEN", "t", "executor:\n  token: \"***\"\n"},
+    {"MCP_WORKSPACE_DIR", "/tmp/t", "\n  workspace: /tmp/t\n"},
+    {"ONESHOT_TOOLS", "/t/tools.yaml", "\n  file: /t/tools.yaml\n"},
+    {"ONESHOT_TOOLS_SECRETS", "/t/secrets", "\n  secrets: /t/secrets\n"},
+    {"ONESHOT_STORE_URL", "sqlite:other.db", "\n  url: \"sqlite:other.db\"\n"},
+    {"ONESHOT_CODE_STORE", "digest", "\n  store: digest\n"},
+    {"ONESHOT_CODE_LOG", "full", "\n  log: full\n"},
+    {"ONESHOT_HISTORY_AGE", "8d", "\n  age: 8d\n"},
+    {"ONESHOT_HISTORY_SIZE", "5MiB", "\n  size: 5MiB\n"},
+    {"ONESHOT_LOG_LEVEL", "error", "\n  level: error\n"},
+    {"LOG_LEVEL", "error", "\n  level: error\n"},
+    {"ONESHOT_LOG_FORMAT", "json", "\n  format: json\n"},
+};
+/* clang-format on */
+
+START_TEST(a_variable_overrides_its_key)
+{
+    CLEANUP(settings_done) struct settings before = {0}, after = {0};
+    auto_free char *a = NULL, *b = NULL;
+
+    start_clean();
+    before = load(NULL);
+    a = settings_print(&before, false);
+    ck_assert_msg(!strstr(a, variables[_i].line), "%s is the default", variables[_i].line);
+    ck_assert_int_eq(setenv(variables[_i].env, variables[_i].value, 1), 0);
+    after = load(NULL);
+    b = settings_print(&after, false);
+    ck_assert_msg(strstr(b, variables[_i].line), "no %s in: %s", variables[_i].line, b);
+}
+END_TEST
+
+static bool is_tried(const char *name, size_t n)
+{
+    for (size_t i = 0; i < ARRAY_LEN(variables); i++) {
+        if (strlen(variables[i].env) == n && strncmp(variables[i].env, name, n) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void check_variables(const struct yaml_field *table)
+{
+    for (const struct yaml_field *f = table; f->key; f++) {
+        if (f->type == YAML_TABLE) {
+            check_variables(f->table);
+            continue;
+        }
+        if (f->type == YAML_RECORDS)
+            continue; /* the listeners, which have variables of their own */
+        ck_assert_msg(f->env, "'%s' has no variable", f->key);
+        for (const char *s = f->env; *s; s += strcspn(s, " "), s += *s == ' ')
+            ck_assert_msg(is_tried(s, strcspn(s, " ")), "not tried: %s", s);
+    }
+}
+
+START_TEST(every_key_has_a_variable_that_was_tried)
+{
+    check_variables(settings_table);
 }
 END_TEST
 
@@ -342,6 +602,10 @@ static const struct {
      "strangers out"},
     {"instance: a b", "t:1:11: 'instance': must be a name such as oneshot-2, not 'a b'"},
     {"hosts: [\"a:80\"]", "t:1:9: 'hosts': must be a host's name without a port, not 'a:80'"},
+    {"slack: {api_url: \"https://slack.com\"}",
+     "t:1:18: 'slack.api_url': must be a URL that ends with /api/, not 'https://slack.com'"},
+    {"slack: {channel: \"#general\"}",
+     "t:1:18: 'slack.channel': must be an id such as C0123456789, not '#general'"},
     {"origins: [example.org]",
      "t:1:11: 'origins': must be an origin such as https://example.org, not 'example.org'"},
     {"origins: [\"https://a/b\"]",
@@ -420,6 +684,32 @@ START_TEST(names_a_variable_that_is_wrong)
 }
 END_TEST
 
+/* clang-format off */
+static const struct {
+    const char *value, *fault;
+} bad_listeners[] = {
+    {"8000", "1:12: 'listeners': must be a list"},
+    {"[{port: 1}]", "1:13: 'listeners[0].dialects': is missing"},
+    {"[]", "1:12: 'listeners': must have a listener"},
+    {"[{port: 1", "2:1: did not find expected ',' or '}' while parsing a flow mapping"},
+};
+/* clang-format on */
+
+START_TEST(names_what_is_wrong_with_the_listeners_of_the_environment)
+{
+    CLEANUP(yaml_done) struct yaml y = {0};
+    CLEANUP(settings_done) struct settings s = {0};
+    auto_free char *line = NULL;
+
+    start_clean();
+    ck_assert_int_eq(setenv("ONESHOT_LISTENERS", bad_listeners[_i].value, 1), 0);
+    line = xasprintf("environment variable ONESHOT_LISTENERS:%s\n", bad_listeners[_i].fault);
+    yaml_init(&y);
+    settings_read(&y, NULL, &s);
+    ck_assert_str_eq(buf_get(&y.faults), line);
+}
+END_TEST
+
 START_TEST(opens_to_others_only_where_it_is_told_to)
 {
     CLEANUP(settings_done) struct settings s = {0};
@@ -446,7 +736,7 @@ START_TEST(knows_loopback_from_the_world)
 
         ck_assert_int_eq(setenv("ONESHOT_LISTEN_ADDRESS", loopbacks[i], 1), 0);
         s = load(NULL);
-        ck_assert_uint_eq(s.listeners_n, 3);
+        ck_assert_uint_eq(s.listeners_n, 5);
     }
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
         struct settings s;
@@ -501,12 +791,22 @@ static void add_tests(TCase *t)
     tcase_add_test(t, the_example_shows_and_explains_every_key);
     tcase_add_test(t, settings_that_are_printed_load_to_the_same);
     tcase_add_test(t, a_password_is_not_printed);
+    tcase_add_loop_test(t, the_models_key_is_not_printed, 0, 2);
+    tcase_add_test(t, the_model_and_the_generator_have_defaults);
+    tcase_add_test(t, the_bot_is_off_by_default);
+    tcase_add_test(t, the_bots_secrets_are_not_printed_and_can_be_forgotten);
+    tcase_add_loop_test(t, urls_of_services_may_have_ports_and_paths, 0, ARRAY_LEN(good_urls));
     tcase_add_test(t, the_environment_moves_listeners);
+    tcase_add_test(t, the_environment_has_all_listeners);
     tcase_add_test(t, the_environment_overrides_a_file);
+    tcase_add_loop_test(t, a_variable_overrides_its_key, 0, ARRAY_LEN(variables));
+    tcase_add_test(t, every_key_has_a_variable_that_was_tried);
     tcase_add_loop_test(t, the_log_level_has_three_sources, 0, ARRAY_LEN(levels));
     tcase_add_test(t, the_state_directory_depends_on_the_user);
     tcase_add_loop_test(t, refuses_settings_with_place_key_and_reason, 0, ARRAY_LEN(broken));
     tcase_add_loop_test(t, names_a_variable_that_is_wrong, 0, ARRAY_LEN(bad_variables));
+    tcase_add_loop_test(t, names_what_is_wrong_with_the_listeners_of_the_environment, 0,
+                        ARRAY_LEN(bad_listeners));
     tcase_add_test(t, opens_to_others_only_where_it_is_told_to);
     tcase_add_test(t, knows_loopback_from_the_world);
     tcase_add_test(t, a_file_that_was_named_must_be_there);

@@ -183,6 +183,86 @@ START_TEST(a_policy_with_little_in_it_works_too)
 }
 END_TEST
 
+static void relay_of(struct policy *p, struct policy_relay *entries, size_t n, int64_t *any)
+{
+    p->network = (struct policy_network){
+        .kind = NETWORK_RELAY, .relay = entries, .relay_n = n, .any = any, .any_n = any ? 1 : 0};
+}
+
+START_TEST(a_relay_is_hosts_and_listeners_and_no_network)
+{
+    static char db[] = "db:8181", web[] = "web:443", db2[] = "DB:80";
+    struct policy_relay entries[] = {{.as = db}, {.as = web}, {.as = db2}};
+    struct policy p = policy;
+    const struct engine_spec *e;
+    struct spec *s;
+
+    relay_of(&p, entries, 3, NULL);
+    s = spec_new(&p, &names);
+    e = spec_get(s);
+    ck_assert_str_eq(e->network, "none");
+    ck_assert_str_eq(e->extra_hosts[0], "db:127.0.0.2");
+    ck_assert_str_eq(e->extra_hosts[1], "web:127.0.0.3");
+    ck_assert_ptr_null(e->extra_hosts[2]);
+    ck_assert_str_eq(find(e->env, e->env_n, "ONESHOT_RELAY"),
+                     "127.0.0.2:8181=db:8181,127.0.0.3:443=web:443,127.0.0.2:80=DB:80");
+    ck_assert_str_eq(find(e->env, e->env_n, "ONESHOT_PROXY"), "(none)");
+    ck_assert_str_eq(find(e->env, e->env_n, "HTTPS_PROXY"), "(none)");
+    spec_free(s);
+}
+END_TEST
+
+START_TEST(the_internet_is_a_proxy_that_names_of_the_relay_go_around)
+{
+    static const char *const proxies[] = {"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"};
+    static char db[] = "db:8181", no_proxy[] = "NO_PROXY", all[] = "*";
+    struct policy_relay entries[] = {{.as = db}};
+    struct policy_pair own[] = {
+        {no_proxy, all },
+        {NULL,     NULL}
+    };
+    struct policy p = policy;
+    const struct engine_spec *e;
+    int64_t any[] = {443};
+    struct spec *s;
+
+    relay_of(&p, entries, 1, any);
+    p.relay_internet = true;
+    p.env = own;
+    s = spec_new(&p, &names);
+    e = spec_get(s);
+    ck_assert_str_eq(find(e->env, e->env_n, "ONESHOT_PROXY"), "127.0.0.254:3128");
+    for (size_t i = 0; i < ARRAY_LEN(proxies); i++)
+        ck_assert_str_eq(find(e->env, e->env_n, proxies[i]), "http://127.0.0.254:3128");
+    ck_assert_str_eq(find(e->env, e->env_n, "no_proxy"), "localhost,127.0.0.1,::1,db");
+    ck_assert_str_eq(find(e->env, e->env_n, "NO_PROXY"), "*");
+    spec_free(s);
+    p.relay_internet = false;
+    s = spec_new(&p, &names);
+    ck_assert_str_eq(find(spec_get(s)->env, spec_get(s)->env_n, "ONESHOT_PROXY"), "(none)");
+    ck_assert_str_eq(find(spec_get(s)->env, spec_get(s)->env_n, "http_proxy"), "(none)");
+    spec_free(s);
+}
+END_TEST
+
+START_TEST(other_networks_are_the_engines_own)
+{
+    static char side[] = "side";
+    struct policy p = policy;
+    struct spec *s;
+
+    p.network = (struct policy_network){.kind = NETWORK_JOIN, .join = side};
+    s = spec_new(&p, &names);
+    ck_assert_str_eq(spec_get(s)->network, "side");
+    spec_free(s);
+    p.network = (struct policy_network){.kind = NETWORK_OPEN};
+    s = spec_new(&p, &names);
+    ck_assert_str_eq(spec_get(s)->network, "bridge");
+    ck_assert_ptr_null(spec_get(s)->extra_hosts);
+    spec_free(s);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
     (void)setenv("ONESHOT_SPEC_TEST", "1", 1);
@@ -191,6 +271,9 @@ static void add_tests(TCase *t)
     tcase_add_test(t, the_environment_is_ours_and_then_the_policys);
     tcase_add_test(t, as_many_variables_as_a_policy_has);
     tcase_add_test(t, a_policy_with_little_in_it_works_too);
+    tcase_add_test(t, a_relay_is_hosts_and_listeners_and_no_network);
+    tcase_add_test(t, the_internet_is_a_proxy_that_names_of_the_relay_go_around);
+    tcase_add_test(t, other_networks_are_the_engines_own);
 }
 
 UNIT_MAIN("spec", add_tests)

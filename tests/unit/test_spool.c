@@ -141,7 +141,7 @@ END_TEST
 static bool tiny_disk(char *dir, const char *options)
 {
     ck_assert_ptr_nonnull(mkdtemp(dir));
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("tmpfs", dir, "tmpfs", 0, options) < 0) {
         printf("skipped: no right to mount a tmpfs\n");
         (void)rmdir(dir);

@@ -111,6 +111,22 @@ START_TEST(blank_is_ascii_white_space_or_nothing)
 }
 END_TEST
 
+START_TEST(white_space_is_trimmed_at_both_ends)
+{
+    static const char text[] = " \t a b\r\n";
+    const char *s = text;
+
+    ck_assert_uint_eq(str_trim(&s, sizeof(text) - 1), 3);
+    ck_assert_ptr_eq(s, text + 3);
+    s = text;
+    ck_assert_uint_eq(str_trim(&s, 3), 0);
+    s = text + 3;
+    ck_assert_uint_eq(str_trim(&s, 1), 1);
+    ck_assert_ptr_eq(s, text + 3);
+    ck_assert_uint_eq(str_trim(&s, 0), 0);
+}
+END_TEST
+
 START_TEST(a_copy_never_passes_its_room)
 {
     char out[5] = "####";
@@ -185,13 +201,41 @@ START_TEST(secrets_are_equal_only_when_every_byte_is)
 }
 END_TEST
 
+static const struct {
+    const char *in, *out;
+} lines[] = {
+    {"",                 ""                },
+    {"one line",         "one line"        },
+    {"a\nb\r\n\tc",      "a b   c"         },
+    {"\x1B[2J\x7F",      " [2J "           },
+    {"a\xC2\x9B"
+     "b\xC2\x80",   "a  b  "          },
+    {"\xC2\xA0\xC2\xB0", "\xC2\xA0\xC2\xB0"},
+    {"\xE2\x82\xAC",     "\xE2\x82\xAC"    },
+    {"a\xE2\x82",        "a"               },
+    {"a\xC2",            "a"               },
+    {"\xF0\x9F\x98",     ""                },
+};
+
+START_TEST(words_of_strangers_become_one_line)
+{
+    char text[32];
+
+    (void)str_copy(text, lines[_i].in, sizeof(text));
+    str_one_line(text);
+    ck_assert_str_eq(text, lines[_i].out);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
+    tcase_add_loop_test(t, words_of_strangers_become_one_line, 0, ARRAY_LEN(lines));
     tcase_add_loop_test(t, reads_whole_integers_within_their_range, 0, ARRAY_LEN(integers));
     tcase_add_loop_test(t, reads_whole_finite_numbers, 0, ARRAY_LEN(reals));
     tcase_add_test(t, compares_beginnings_and_ends);
     tcase_add_test(t, ignores_ascii_case_only);
     tcase_add_test(t, blank_is_ascii_white_space_or_nothing);
+    tcase_add_test(t, white_space_is_trimmed_at_both_ends);
     tcase_add_test(t, a_copy_never_passes_its_room);
     tcase_add_test(t, hex_goes_out_and_back);
     tcase_add_loop_test(t, refuses_what_is_not_exactly_so_many_hex_digits, 0, ARRAY_LEN(bad_hex));
@@ -199,4 +243,4 @@ static void add_tests(TCase *t)
     tcase_add_test(t, secrets_are_equal_only_when_every_byte_is);
 }
 
-UNIT_MAIN("str", add_tests)
+UNIT_MAIN_ONE_PROCESS("str", add_tests)

@@ -294,4 +294,4 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_directory_has_no_size);
 }
 
-UNIT_MAIN("stream", add_tests)
+UNIT_MAIN_ONE_PROCESS("stream", add_tests)

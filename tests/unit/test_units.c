@@ -189,4 +189,4 @@ static void add_tests(TCase *t)
     tcase_add_loop_test(t, prints_the_shortest_form_and_reads_it_back, 0, ARRAY_LEN(printed));
 }
 
-UNIT_MAIN("units", add_tests)
+UNIT_MAIN_ONE_PROCESS("units", add_tests)

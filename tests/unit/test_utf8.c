@@ -287,8 +287,8 @@ START_TEST(repairs_like_python_in_every_split)
     }
     while (next_string(&corpus, &a, &s, &n)) {
         MUST(next_string(&verdicts, &b, &want, &want_n));
-        compare(s, n, want, want_n);
-        count++;
+        if (count++ % (size_t)unit_rounds(1, 20) == 0)
+            compare(s, n, want, want_n);
     }
     ck_assert_uint_gt(count, 600000);
     ck_assert_uint_eq(b, verdicts.len);

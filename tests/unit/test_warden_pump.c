@@ -303,6 +303,66 @@ START_TEST(the_end_is_reported_once)
 }
 END_TEST
 
+static void put_end(const struct end_report *e)
+{
+    uint8_t bytes[END_LEN];
+
+    end_encode(bytes, e);
+    put_frame(FRAME_END, 0, bytes, sizeof(bytes));
+}
+
+static const struct {
+    uint32_t flags;
+    bool is_checked; /* CHECKED comes before it */
+    bool is_believed;
+} claims[] = {
+    {JOB_CHECK,              false, true },
+    {JOB_CHECK | JOB_GATHER, false, true },
+    {JOB_CHECK,              true,  false},
+    {0,                      false, false},
+    {JOB_GATHER | JOB_KEEP,  false, false},
+};
+
+START_TEST(a_block_is_believed_before_the_program_begins_and_never_after)
+{
+    job.flags = claims[_i].flags;
+    if (claims[_i].is_checked)
+        put_frame(FRAME_CHECKED, 0, "", 0);
+    put_end(&(struct end_report){.exit_code = 1, .is_blocked = true});
+    pump_control(&pump, true);
+    ck_assert(pump.has_report && !pump.is_broken);
+    ck_assert(pump.report.is_blocked == claims[_i].is_believed);
+    ck_assert_int_eq(pump.report.exit_code, 1);
+    ck_assert_str_eq(queued(), ""); /* CHECKED is the warden's alone */
+}
+END_TEST
+
+START_TEST(each_run_of_a_kept_worker_is_checked_anew)
+{
+    job.flags = JOB_CHECK | JOB_KEEP;
+    put_frame(FRAME_CHECKED, 0, "", 0);
+    put_end(&(struct end_report){0});
+    pump_control(&pump, true);
+    ck_assert(pump.is_checked && pump.has_report);
+    pump_begin(&pump, &job);
+    put_end(&(struct end_report){.exit_code = 1, .is_blocked = true});
+    pump_control(&pump, true);
+    ck_assert(pump.report.is_blocked && !pump.is_broken);
+}
+END_TEST
+
+/* 0: nothing was to be checked; 1: it is said twice. */
+START_TEST(checked_out_of_place_breaks_the_run)
+{
+    job.flags = _i ? JOB_CHECK : 0;
+    for (int i = 0; i <= _i; i++)
+        put_frame(FRAME_CHECKED, 0, "", 0);
+    pump_control(&pump, true);
+    ck_assert(pump.is_broken);
+    ck_assert_str_eq(queued(), "");
+}
+END_TEST
+
 static const struct {
     uint8_t type;
     const char *data;
@@ -313,6 +373,7 @@ static const struct {
     {FRAME_ENDED,  ""        },
     {FRAME_END,    "short"   },
     {FRAME_JOB,    "x"       },
+    {FRAME_TAKEN,  "1234"    },
     {0,            ""        },
     {0xFF,         ""        },
 };
@@ -361,7 +422,33 @@ START_TEST(totals_of_each_kind_are_bounded)
         pump_control(&pump, true);
         out.start = out.end = 0;
     }
-    ck_assert_int_eq(n, (1 << 20) / FRAME_MAX + 1);
+    ck_assert_int_eq(n, (2 << 20) / FRAME_MAX);
+}
+END_TEST
+
+START_TEST(empty_frames_are_counted_too)
+{
+    static uint8_t full[FRAME_HEAD + FRAME_MAX], empty[512 * FRAME_HEAD];
+    size_t left = 2 << 20;
+    int n = 0;
+
+    frame_put_head(full, FRAME_FAULT, FRAME_MORE, 0, FRAME_MAX);
+    for (; left > sizeof(full); left -= sizeof(full)) {
+        ck_assert_int_eq(write(control_w, full, sizeof(full)), sizeof(full));
+        pump_control(&pump, true);
+        out.start = out.end = 0;
+    }
+    ck_assert(!pump.is_broken);
+    for (size_t at = 0; at < sizeof(empty); at += FRAME_HEAD)
+        frame_put_head(empty + at, FRAME_FAULT, FRAME_MORE, 0, 0);
+    for (; n < 1000 && !pump.is_broken; n++) {
+        ck_assert_int_eq(write(control_w, empty, sizeof(empty)), sizeof(empty));
+        do {
+            pump_control(&pump, true);
+            out.start = out.end = 0;
+        } while (pump.has_more && !pump.is_broken);
+    }
+    ck_assert_int_eq(n, (int)(left / sizeof(empty)) + 1);
 }
 END_TEST
 
@@ -401,7 +488,7 @@ START_TEST(a_flood_of_frames_leaves_the_loop_its_turn)
     ck_assert(pump.has_more);
     pump_control(&pump, true);
     ck_assert(!pump.has_more);
-    ck_assert_uint_eq(pump.passed[PUMP_STEP], CONTROL_FRAMES + 5);
+    ck_assert_uint_eq(pump.passed[PUMP_STEP], (FRAME_HEAD + 1) * (CONTROL_FRAMES + 5));
 }
 END_TEST
 
@@ -420,11 +507,16 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_new_run_drops_what_was_printed_between);
     tcase_add_test(t, control_frames_are_passed_on_behind_earlier_output);
     tcase_add_test(t, the_end_is_reported_once);
+    tcase_add_loop_test(t, a_block_is_believed_before_the_program_begins_and_never_after, 0,
+                        sizeof(claims) / sizeof(*claims));
+    tcase_add_test(t, each_run_of_a_kept_worker_is_checked_anew);
+    tcase_add_loop_test(t, checked_out_of_place_breaks_the_run, 0, 2);
     tcase_add_loop_test(t, forged_frames_break_the_run_and_are_not_passed_on, 0,
                         sizeof(forged) / sizeof(*forged));
     tcase_add_test(t, garbage_breaks_the_run);
     tcase_add_test(t, up_is_said_once_and_only_before_runs);
     tcase_add_test(t, totals_of_each_kind_are_bounded);
+    tcase_add_test(t, empty_frames_are_counted_too);
     tcase_add_test(t, control_frames_wait_for_room);
     tcase_add_test(t, a_closed_channel_is_forgotten);
     tcase_add_test(t, a_flood_of_frames_leaves_the_loop_its_turn);

@@ -502,14 +502,10 @@ END_TEST
 START_TEST(entries_are_bounded)
 {
     struct workspace_entry *list;
-    char path[20];
     size_t n;
 
     begin(RIG_RUN);
-    for (int i = 0; i < PORTER_ENTRIES_MAX; i++) {
-        (void)snprintf(path, sizeof(path), "%d", i);
-        rig_write(&rig, path, "");
-    }
+    rig_write_many(&rig, "", PORTER_ENTRIES_MAX);
     fails(rig_put(ws, "one-more", "x", 0644, &err), ERR_LIMIT);
     fails(workspace_make_dir(ws, "dir", &err), ERR_LIMIT);
     fails(workspace_make_dir(ws, "dir/sub", &err), ERR_LIMIT);
@@ -580,7 +576,7 @@ START_TEST(a_full_file_system_is_a_limit)
     rig_init(&rig, OWNER);
     /* In a mount table of our own, which goes with this process whatever happens. */
     if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
-        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("tmpfs", rig.dir, "tmpfs", 0, how) < 0) {
         (void)puts("skipped: cannot mount");
         rig_done(&rig);
@@ -637,7 +633,7 @@ START_TEST(a_directory_that_becomes_a_link_leads_nowhere)
     (void)snprintf(s.link, sizeof(s.link), "%s/s", rig.dir);
     ck_assert_int_eq(pthread_create(&thread, NULL, swap, &s), 0);
     until = clock_ms() + 1500;
-    for (unsigned i = 0; clock_ms() < until || !reads || !refusals; i++) {
+    for (unsigned i = 0; clock_ms() < until || !reads || !writes || !refusals; i++) {
         char *data = open_and_read("d/secret"), *list = rig_list(ws), path[40];
 
         if (data) {
@@ -678,7 +674,7 @@ START_TEST(a_file_that_becomes_a_link_leads_nowhere)
     (void)snprintf(s.real, sizeof(s.real), "%s/f", rig.dir);
     (void)snprintf(s.link, sizeof(s.link), "%s/s", rig.dir);
     ck_assert_int_eq(pthread_create(&thread, NULL, swap, &s), 0);
-    for (int i = 0; i < 3000 || !reads || !refusals; i++) {
+    for (int i = 0; i < unit_rounds(3000, 100) || !reads || !refusals; i++) {
         char *data = open_and_read("f");
 
         if (data)
@@ -997,13 +993,9 @@ START_TEST(a_porter_that_dies_wakes_everybody)
 {
     unsigned answers[THREADS] = {0};
     pthread_t threads[THREADS];
-    char path[20];
 
     begin(RIG_RUN);
-    for (int i = 0; i < 500; i++) {
-        (void)snprintf(path, sizeof(path), "%d", i);
-        rig_write(&rig, path, "");
-    }
+    rig_write_many(&rig, "", 500);
     for (int i = 0; i < THREADS; i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_until_lost, &answers[i]), 0);
     for (int i = 0; i < 20; i++)
@@ -1108,4 +1100,4 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_round_trip_is_short);
 }
 
-UNIT_MAIN("workspace", add_tests)
+UNIT_MAIN_ONE_PROCESS("workspace", add_tests)

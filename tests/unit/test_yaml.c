@@ -197,6 +197,28 @@ START_TEST(expands_variables_once)
 }
 END_TEST
 
+static const char *secret(void *ctx, const char *name)
+{
+    return strcmp(name, "TOKEN 1") == 0 ? ctx : NULL;
+}
+
+START_TEST(expands_secrets_where_there_are_some)
+{
+    static char token[] = "a${b}$c";
+    CLEANUP(yaml_done) struct yaml y = {0};
+    const struct yaml_node *root;
+
+    yaml_init(&y);
+    ck_assert_ptr_null(parse(&y, "a: ${secret:TOKEN 1}"));
+    y.secret = secret;
+    y.ctx = token;
+    root = parse(&y, "a: Bearer ${secret:TOKEN 1}!");
+    ck_assert_str_eq(yaml_get(root, "a")->text, "Bearer a${b}$c!");
+    ck_assert_ptr_null(parse(&y, "a: ${secret:OTHER}"));
+    ck_assert_ptr_nonnull(strstr(buf_get(&y.faults), "'a': there is no secret 'OTHER'"));
+}
+END_TEST
+
 START_TEST(counts_expanded_quotes_as_plain_and_leaves_keys_alone)
 {
     CLEANUP(yaml_done) struct yaml y = {0};
@@ -333,6 +355,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, takes_an_empty_file_for_an_empty_map);
     tcase_add_loop_test(t, says_what_is_wrong_and_where, 0, ARRAY_LEN(broken));
     tcase_add_loop_test(t, expands_variables_once, 0, ARRAY_LEN(expanded));
+    tcase_add_test(t, expands_secrets_where_there_are_some);
     tcase_add_test(t, counts_expanded_quotes_as_plain_and_leaves_keys_alone);
     tcase_add_test(t, stops_at_sixteen_levels);
     tcase_add_test(t, stops_at_ten_thousand_values);
@@ -342,4 +365,4 @@ static void add_tests(TCase *t)
     tcase_add_test(t, tells_a_fault_once_and_makes_it_printable);
 }
 
-UNIT_MAIN("yaml", add_tests)
+UNIT_MAIN_ONE_PROCESS("yaml", add_tests)

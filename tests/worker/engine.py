@@ -15,17 +15,18 @@ DEADLINE_S = 120.0  # for what should take no time, on the busiest of machines
 
 
 class Connection(http.client.HTTPConnection):
-    def __init__(self) -> None:
+    def __init__(self, path: str = SOCKET) -> None:
         super().__init__("docker", timeout=DEADLINE_S)
+        self.path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(DEADLINE_S)
-        self.sock.connect(SOCKET)
+        self.sock.connect(self.path)
 
 
-def call(method: str, path: str, body: object = None) -> object:
-    connection = Connection()
+def call(method: str, path: str, body: object = None, at: str = SOCKET) -> object:
+    connection = Connection(at)
     headers = {"Content-Type": "application/json"}
     data = None if body is None else json.dumps(body)
     try:

@@ -12,7 +12,7 @@ RELAY_OPEN, RELAY_DATA, RELAY_CLOSE, RELAY_MORE = range(0x21, 0x25)
 MORE = 1
 MAX = 65536
 
-KEEP, GATHER, TMP, SYNC = 1, 2, 4, 8
+KEEP, GATHER, TMP, SYNC, CHECK = 1, 2, 4, 8, 16
 
 ENDS = "normal timeout oom pids disk output cancelled blocked".split()
 REASONS = "none too_big too_many total not_regular name too_deep unreadable".split()

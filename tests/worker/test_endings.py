@@ -24,6 +24,7 @@ Run = Callable[..., frames.Result]
         ("import sys\nsys.exit(-1)", 255, ""),
         ("import sys\nsys.exit(2 ** 80)", 255, ""),
         ("import sys\nsys.exit(True)", 1, ""),
+        ("class N(int):\n    def __and__(s, o): 1 / 0\nraise SystemExit(N(3))", 3, ""),
         ("import sys\nsys.exit('why')", 1, "why\n"),
         ("import sys\nsys.exit([1])", 1, "[1]\n"),
         ("raise SystemExit", 0, ""),
@@ -241,6 +242,24 @@ def test_fault_names_the_exception(run: Run) -> None:
     fault = json.loads(result.fault)
     assert fault == {"type": "MyError", "message": "because", "traceback": result.err}
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "message"),
+    [
+        ("import sys\nsys.exit('no data')", "SystemExit", "no data"),
+        ("class Done(SystemExit): pass\nraise Done(['a', 1])", "Done", "['a', 1]"),
+    ],
+)
+def test_exit_with_a_message_is_a_fault(run: Run, code: str, name: str, message: str) -> None:
+    result = run(code)
+    assert (result.exit_code, result.err) == (1, message + "\n")
+    assert json.loads(result.fault) == {"type": name, "message": message, "traceback": ""}
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit", "raise SystemExit(0)", "raise SystemExit(3)"])
+def test_exit_with_a_number_is_no_fault(run: Run, code: str) -> None:
+    assert run(code).fault == b""
 
 
 def test_fault_of_a_library_has_its_module(run: Run) -> None:

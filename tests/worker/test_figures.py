@@ -32,6 +32,14 @@ def test_open_figures_are_saved(plotting) -> None:  # type: ignore[no-untyped-de
     check(plotting(code), ["figure_1.png", "figure_2.png"])
 
 
+def test_a_forked_child_leaves_the_figures_alone(plotting) -> None:  # type: ignore[no-untyped-def]
+    code = (
+        "import os\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\n"
+        "pid = os.fork()\nif pid: os.waitpid(pid, 0)"
+    )
+    check(plotting(code), ["figure_1.png"])
+
+
 def test_shown_figures_are_saved_once(plotting) -> None:  # type: ignore[no-untyped-def]
     code = """
 import os

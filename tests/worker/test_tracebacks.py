@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -40,6 +41,7 @@ PROGRAMS = {
     "last line": "raise ValueError('no newline')",
     "class body": "class A:\n    x = undefined\n",
     "lambda": "f = lambda x: x.y\nf(1)\n",
+    "no hook": "import sys\ndel sys.excepthook\n1 / 0\n",
     "thread then main": "import sys\nraise OSError(2, 'No such file or directory', 'f')\n",
 }
 
@@ -122,6 +124,12 @@ def test_no_frame_of_the_worker_is_shown(run: Run) -> None:
         ("e = None\nfor n in range(3000):\n    f = ValueError(n)\n    f.__context__ = e\n    e = f\nraise e", "ValueError: 2999"),
         ("g = ValueError(1)\nfor _ in range(500): g = ExceptionGroup('g', [g])\nraise g", "ExceptionGroup: g"),
         ("class M(type):\n    def __getattribute__(s, n): raise RuntimeError(n)\nclass E(Exception, metaclass=M): pass\nraise E()", HEADER),
+        ("class S(str):\n    def __getitem__(s, i): 1 / 0\nclass E(Exception):\n    def __str__(s): return S('x')\nraise E", "E: x"),
+        ("class S(str):\n    def __getitem__(s, i): 1 / 0\nclass E(Exception): pass\nE.__qualname__ = S('Q')\nraise E", HEADER),
+        ("class E(OSError):\n    errno = property(lambda s: 1 / 0)\nraise E('x')", "E: x"),
+        ("class E(Exception):\n    __class__ = property(lambda s: 1 / 0)\nraise E('x')", HEADER),
+        ("class E(SystemExit):\n    code = property(lambda s: 1 / 0)\nraise E('x')", "x\n"),
+        ("import sys\ndel sys.excepthook\n1 / 0", "sys.excepthook is missing\n" + HEADER),
         ("import sys\nsys.stderr = None\n1 / 0", ""),
         ("import sys\nsys.stderr.close()\n1 / 0", ""),
         ("import builtins, traceback\nbuiltins.str = None\ndel traceback.TracebackException\n1 / 0", HEADER),
@@ -134,12 +142,22 @@ def test_hostile_exceptions_neither_break_nor_hang(run: Run, code: str, shown: s
     result = run(code, output_soft=8 << 20)
     assert shown in result.err
     assert (result.end, result.signal) == ("normal", 0) and result.exit_code == 1
+    assert json.loads(result.fault).keys() == {"type", "message", "traceback"}
 
 
 def test_huge_message_is_cut_by_the_caps_alone(run: Run) -> None:
     result = run("raise ValueError('x' * 5_000_000)", output_soft=1 << 20)
     assert result.is_stderr_cut and result.stderr_bytes > 5_000_000 and result.exit_code == 1
     assert len(result.fault) < 1 << 20
+
+
+@pytest.mark.parametrize("letter", ["\\x01", "\xe4", "\u20ac", "\U0001f600", "\\ud800"])
+def test_a_huge_fault_fits_whatever_its_letters_are(run: Run, letter: str) -> None:
+    """As escapes of ASCII it was larger than the warden takes, and the worker was killed."""
+    code = f"E = type('E' * 200_000, (Exception,), {{}})\nraise E('{letter}' * 200_000)"
+    result = run(code, output_soft=1 << 20)
+    assert (result.end, result.signal, result.exit_code) == ("normal", 0, 1)
+    assert len(json.loads(result.fault)["message"]) == 65536
 
 
 def test_excepthook_of_the_program_is_used(run: Run) -> None:
@@ -180,3 +198,15 @@ def test_printed_stack_ends_in_the_program(run: Run) -> None:
     assert result.err.endswith(
         '  File "<string>", line 2, in <module>\n    traceback.print_stack()\n'
     )
+
+
+@pytest.mark.parametrize("letter", ["\x01", "ü", "語", "🎉"])
+def test_a_long_message_of_any_letters_comes_through_the_warden(run: Run, letter: str) -> None:
+    code = f"""print("before")
+class Long(Exception): pass
+Long.__qualname__ = "N" * 5_000_000
+raise Long({letter!r} * 300_000)"""
+    result = run(code)
+    fault = json.loads(result.fault)
+    assert (result.exit_code, result.out) == (1, "before\n")
+    assert (fault["type"], fault["message"]) == ("N" * 1024, letter * 65536)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import collections
+import datetime
+import decimal
 import enum
+import fractions
 import json
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,6 +35,16 @@ class Point(collections.namedtuple("Point", "x y")):
     pass
 
 
+class OddText(str):
+    def __len__(self) -> int:
+        raise RuntimeError
+
+
+class OddlyShown:
+    def __repr__(self) -> str:
+        return OddText("odd")
+
+
 class Broken:
     def __repr__(self) -> str:
         raise RuntimeError
@@ -38,6 +53,21 @@ class Broken:
 class Lying(dict[str, int]):
     def items(self) -> Any:
         raise RuntimeError
+
+
+class Wordy:
+    def __repr__(self) -> str:
+        return "r" * 1000
+
+
+class Faceless:
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError
+
+
+class Homeless:
+    __module__ = 5  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(
@@ -65,12 +95,13 @@ class Lying(dict[str, int]):
         (collections.Counter("aa"), {"a": 2}),
         (1j, "1j"),
         (range(3), "range(0, 3)"),
+        (OddlyShown(), "odd"),
         (Broken(), "<Broken: repr failed with RuntimeError>"),
         ([Broken()], ["<Broken: repr failed with RuntimeError>"]),
         (10**5000, "<int: repr failed with ValueError>"),
         (Lying(a=1), "{'a': 1}"),
     ],
-    ids=repr if False else range(26),
+    ids=range(27),
 )  # fmt: skip
 def test_value(thing: object, wanted: object) -> None:
     assert decoded(thing) == wanted
@@ -95,6 +126,38 @@ def test_large_value_becomes_the_beginning_of_its_repr(thing: object) -> None:
     assert text == repr(thing)[: value.REPR_MAX] + "..."
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ["y" * 1000] * 200_000,
+        lambda: [{"y" * 1000: 1}] * 200_000,
+        lambda: [10**299] * 500_000,
+        lambda: {n: "" for n in range(500_000)},
+        lambda: [Wordy()] * 200_000,
+    ],
+    ids=["texts", "keys", "integers", "numbered", "reprs"],
+)
+def test_what_is_too_large_is_refused_before_it_fills_the_memory(
+    make: Callable[[], object],
+) -> None:
+    thing = make()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="too large: over 1048576 bytes of JSON"):
+            value.encode(thing, 1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [Faceless, Lying, Homeless])
+def test_an_object_that_fails_is_its_own_repr_and_spoils_nothing_around_it(
+    kind: Callable[[], object],
+) -> None:
+    odd = kind()
+    assert decoded({"a": [1, odd]}) == {"a": [1, repr(odd)]}
+
+
 def test_very_deep_value_does_not_break() -> None:
     thing: list[object] = []
     for _ in range(100_000):
@@ -105,3 +168,27 @@ def test_very_deep_value_does_not_break() -> None:
 def test_clean_keeps_what_is_text() -> None:
     assert tracebacks.clean("a🎉") == "a🎉"
     assert tracebacks.clean("\udcff") == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("thing", "wanted"),
+    [
+        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (datetime.datetime(2026, 1, 2, 3, 4, 5, 6), "2026-01-02T03:04:05.000006"),
+        (datetime.time(3, 4), "03:04:00"),
+        (datetime.timedelta(1), "datetime.timedelta(days=1)"),
+        ({datetime.date(2026, 1, 2): 1}, {"2026-01-02": 1}),
+        (decimal.Decimal("1.10"), 1.1),
+        (decimal.Decimal("5"), 5),
+        (decimal.Decimal("1E+20"), 10**20),
+        (decimal.Decimal("NaN"), None),
+        (decimal.Decimal("sNaN"), None),
+        (decimal.Decimal("Infinity"), None),
+        (decimal.Decimal("1E+999999"), "1E+999999"),
+        (decimal.Decimal("0E+999999"), "0E+999999"),
+        (fractions.Fraction(1, 3), "Fraction(1, 3)"),
+    ],
+    ids=range(14),
+)
+def test_types_of_the_standard_library(thing: object, wanted: object) -> None:
+    assert decoded(thing) == wanted

@@ -170,6 +170,23 @@ print(gc.get_freeze_count() > 100000, len(gc.get_objects()) < 20000)
     )
 
 
+def test_program_runs_in_the_very_process_that_was_parked(science: MakeBox) -> None:
+    """Nothing is forked for it: its process is as old as the container's interpreter."""
+    code = """
+import os
+began = int(open('/proc/self/stat').read().rpartition(')')[2].split()[19])
+age = float(open('/proc/uptime').read().split()[0]) - began / os.sysconf('SC_CLK_TCK')
+print(age, os.getppid(), [p for p in os.listdir('/proc') if p.isdigit()] == ['1', str(os.getpid())])
+"""
+    box = science(warm=WARM)
+    ready = time.monotonic()
+    box.wait_quiet()
+    parked = time.monotonic() - ready
+    age, parent, is_alone = box.run(code).out.split()
+    assert float(age) >= parked > 0.1
+    assert (parent, is_alone) == ("1", "True")
+
+
 def test_random_numbers_of_numpy_differ_between_containers(science: MakeBox) -> None:
     code = "import numpy as np\nprint(np.random.rand(), np.random.default_rng().random())"
     first, second = (finished(science).run(code).out.split() for _ in range(2))

@@ -373,11 +373,25 @@ static void collect_late(struct run *run)
     run_result_timeout(run);
 }
 
+/* Whoever asked for it leaves before its end, such as a client to whom nothing can be sent. */
+static void abandon(struct run *run)
+{
+    struct run_event ev;
+
+    if (run->phase == PHASE_DONE)
+        return;
+    cancelled(run);
+    run->cancel_is_due = true;
+    run->phase = PHASE_DONE;
+    run_next(run, &ev);
+}
+
 void run_free(struct run *run)
 {
     if (!run)
         return;
     collect_late(run);
+    abandon(run);
     if (run->lease.fd >= 0)
         link_done(core_link(run->core), &run->lease);
     core_tell_observers(run->core, run->request, &run->result);

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import threading
+from pathlib import Path
 
 import pytest
 import test_metrics_format
@@ -327,16 +328,32 @@ def test_a_character_may_come_in_pieces(service):
     assert text == got[-1][1]["stdout"] == "🐍é\ufffd"
 
 
-def test_closing_the_stream_cancels_the_run(service):
-    """Whether it waits for the program's output or stands in the middle of it."""
-    for code in ("print('here')\nimport time\ntime.sleep(1000)", "while True: print('here')"):
-        before = runs(service, "cancelled")
-        events = Events(service, {"code": code})
-        stream = iter(events)
-        while next(stream)[0] != "stdout":
-            pass
-        events.close()
-        wait_for(lambda n=before: runs(service, "cancelled") == n + 1, 30)
+def unsent(connection):
+    """Bytes that the service has sent and this end's kernel has not yet taken."""
+    here, there = (f"{address[1]:04X}" for address in
+                   (connection.sock.getsockname(), connection.sock.getpeername()))
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *_ = line.split()
+        if (local[-4:], remote[-4:]) == (there, here):
+            return int(queues.split(":")[0], 16)
+    pytest.fail("there is no such connection")
+
+
+@pytest.mark.parametrize("at", ["silence", "output", "a reply that is stuck"])
+def test_closing_the_stream_cancels_the_run(service, at):
+    """Whether the service finds the client gone while it waits, or by what it cannot send."""
+    events = Events(service, {"code": "print('here')\nimport time\ntime.sleep(1000)"
+                              if at == "silence" else "while True: print('here')"})
+    run = events.reply.headers["X-Run-Id"]
+    stream = iter(events)
+    while next(stream)[0] != "stdout":
+        pass
+    if at == "a reply that is stuck":
+        seen = [0]
+        wait_for(lambda: seen.append(unsent(events.connection)) or seen[-1] == seen[-2] > 0)
+    events.close()
+    told = wait_for(lambda: service.run("history", "--json", run).stdout, 30)
+    assert json.loads(told)["outcome"] == "cancelled"
 
 
 def test_a_bad_request_for_a_stream_is_a_plain_problem(service):

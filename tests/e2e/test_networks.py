@@ -175,6 +175,7 @@ for name, work in tries.items():
         said[name] = errno.errorcode.get(e.errno, type(e).__name__)
 json.dump(said, sys.stdout)
 """
+IGMP_REPORTS = "224.0.0.22"  # RFC 3376 4.2.14
 UNREACHABLE = ("gateway", "gateway of the other network", "the machine's own address",
                "a container", "it in the other network", "metadata", "a private network",
                "the internet", "the name server", "multicast", "broadcast", "ping")
@@ -198,8 +199,10 @@ class Watched:
             assert self.result["outcome"] == "ok", self.result
             self.stdout = self.result["stdout"]
             self.inside = inside[self.result["container"]["id"]].take()
-            # Kernels look after neighbours of earlier talks on their own. Inside it would be told.
-            outside = [p for p in engine_side.take() if p.kind != ETH_P_ARP]
+            # Kernels look after neighbours of earlier talks, and say on a network that came up
+            # which groups they are in, on their own. Inside it would be told.
+            outside = [p for p in engine_side.take()
+                       if p.kind != ETH_P_ARP and p.target != IGMP_REPORTS]
             self.cable = [p for p in outside if p.interface == "near"]
             self.bridges = [p for p in outside if p.interface != "near"]
             self.reached, self.asked = list(world.servers.reached), set(world.dns.asked)

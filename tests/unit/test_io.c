@@ -62,11 +62,15 @@ static void on_alarm(int sig)
     (void)sig;
 }
 
-/* From now on every system call that waits is interrupted again and again. */
+/*
+ * From now on every system call that waits is interrupted again and again, with time left between
+ * for what was interrupted.
+ */
 static void interrupt_everything(void)
 {
     struct sigaction act = {.sa_handler = on_alarm}; /* without SA_RESTART */
-    struct itimerval often = {.it_interval = {.tv_usec = 700}, .it_value = {.tv_usec = 700}};
+    struct timeval pause = {.tv_usec = patient(700)};
+    struct itimerval often = {.it_interval = pause, .it_value = pause};
 
     ck_assert_int_eq(sigaction(SIGALRM, &act, NULL), 0);
     ck_assert_int_eq(setitimer(ITIMER_REAL, &often, NULL), 0);

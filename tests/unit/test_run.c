@@ -883,6 +883,12 @@ START_TEST(a_client_that_goes_while_it_runs_is_cancelled)
 }
 END_TEST
 
+static void end_at_cancel(struct run_rig *r, const struct frame *f)
+{
+    if (f->type == FRAME_CANCEL)
+        (void)shutdown(r->stream, SHUT_RDWR);
+}
+
 /* 0: it tells what it printed; 1: it says nothing more; 2: its stream ends. */
 START_TEST(a_cancelled_run_may_still_tell_its_end)
 {
@@ -898,6 +904,8 @@ START_TEST(a_cancelled_run_may_still_tell_its_end)
     rig.at_type = FRAME_CANCEL;
     if (_i == 0)
         rig.says_at = &last;
+    if (_i == 2)
+        rig.on_frame = end_at_cancel;
     run_rig_start(&rig);
     run = run_new(rig.core, &rig.request);
     while (ev.kind != RUN_STARTED)
@@ -916,12 +924,13 @@ END_TEST
 /* ---- the core and its link ---- */
 
 static unsigned observed;
+static enum outcome observed_outcome;
 
 static void observe(void *ctx, const struct run_request *request, const struct run_result *result)
 {
     ck_assert_ptr_eq(ctx, &rig);
     ck_assert_str_eq(request->dialect, "test");
-    ck_assert_int_eq(result->outcome, OUTCOME_OK);
+    observed_outcome = result->outcome;
     observed++;
 }
 
@@ -937,7 +946,33 @@ START_TEST(observers_see_every_run_once)
     ck_assert_uint_eq(observed, 0);
     run_free(run);
     ck_assert_uint_eq(observed, 1);
+    ck_assert_int_eq(observed_outcome, OUTCOME_OK);
     run_free(NULL);
+}
+END_TEST
+
+/* Its client is found gone by a write: before it is in line, while it runs, while its files come. */
+START_TEST(a_run_that_is_left_before_its_end_is_cancelled)
+{
+    static const enum run_event_kind left_at[] = {RUN_QUEUED, RUN_STARTED, RUN_FILE};
+    struct run_event ev;
+    struct run *run;
+
+    rig_frame(&rig.says, FRAME_STARTED, "");
+    rig_frame(&rig.says, FRAME_ENDED, "");
+    rig_file(&rig.says, "a", "1");
+    rig_file(&rig.says, "b", "2");
+    run_rig_start(&rig);
+    core_observe(rig.core, observe, &rig);
+    run = run_new(rig.core, &rig.request);
+    do
+        run_next(run, &ev);
+    while (ev.kind != left_at[_i]);
+    run_free(run);
+    ck_assert_uint_eq(observed, 1);
+    ck_assert_int_eq(observed_outcome, OUTCOME_CANCELLED);
+    if (left_at[_i] != RUN_QUEUED)
+        (void)run_rig_wait(&rig, HANDOVER_DONE);
 }
 END_TEST
 
@@ -1122,8 +1157,9 @@ static void add_tests(TCase *t)
     tcase_add_loop_test(t, no_time_is_a_timeout_without_a_container, 0, 2);
     tcase_add_test(t, a_client_that_goes_while_in_line_is_cancelled);
     tcase_add_test(t, a_client_that_goes_while_it_runs_is_cancelled);
-    tcase_add_loop_test(t, a_cancelled_run_may_still_tell_its_end, 0, 2);
+    tcase_add_loop_test(t, a_cancelled_run_may_still_tell_its_end, 0, 3);
     tcase_add_test(t, observers_see_every_run_once);
+    tcase_add_loop_test(t, a_run_that_is_left_before_its_end_is_cancelled, 0, 3);
     tcase_add_test(t, statistics_come_pool_by_pool);
     tcase_add_test(t, statistics_need_a_keeper_that_lives);
     tcase_add_loop_test(t, a_descriptor_that_does_not_belong_is_closed, 0, 2);

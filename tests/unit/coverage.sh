@@ -1,8 +1,8 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # Builds with gcov, runs the unit tests and prints which share of the lines they reach, per file
 # and room. Fails below the floors of the style guide. Rooms without a floor are covered by the
 # tests against a running service.
-set -eu
+set -euo pipefail
 build=coverage
 out=${OUT:-build/$build}
 floors="base=95 frames=95 core=95 keeper=85 policy=85 engine=85 http=85"

@@ -255,9 +255,6 @@ static int check(const struct engine_spec *s, struct err *err)
     if (!s->network || !*s->network || strcmp(s->network, "host") == 0 ||
         str_starts(s->network, "container:"))
         return err_set(err, ERR_INVALID, "network mode '%.64s'", s->network ? s->network : "");
-    if (s->has_no_hosts_file &&
-        (strcmp(s->network, "none") != 0 || (s->extra_hosts && s->extra_hosts[0])))
-        return err_set(err, ERR_INVALID, "a network or hosts without a hosts file");
     if (s->memory < MEMORY_MIN || s->nano_cpus <= 0 || s->pids <= 0 || s->shm_size <= 0)
         return err_set(err, ERR_INVALID, "a limit of memory, processors, processes or shm");
     if (!s->seccomp_json || *s->seccomp_json != '{')
@@ -277,13 +274,6 @@ int docker_body_create(const struct engine_spec *spec, bool has_swappiness, stru
     put_text(out, "Hostname", spec->hostname);
     put_text(out, "WorkingDir", spec->work_dir);
     put_list(out, "Entrypoint", spec->argv);
-    /*
-     * The container has a network namespace of its own with nothing but loopback either way. This
-     * spares the engine its own account of it (two more starts of the engine's large binary: 100 ms
-     * of processor time of 270) and with it the hosts file.
-     */
-    if (spec->has_no_hosts_file)
-        (void)buf_str(out, ",\"NetworkDisabled\":true");
     put_env(out, spec);
     put_labels(out, spec);
     put_host(out, spec, has_swappiness);

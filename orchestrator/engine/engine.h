@@ -45,8 +45,7 @@ struct engine_spec {
     size_t env_n, labels_n;
     int64_t memory, nano_cpus, pids, shm_size;
     const char *seccomp_json;
-    const char *network;    /* "none", or a network's name */
-    bool has_no_hosts_file; /* with "none": starts in half the time, but /etc/hosts is empty */
+    const char *network; /* "none", or a network's name */
     const struct engine_tmpfs *tmpfs;
     size_t tmpfs_n;
     const struct engine_ulimit *ulimits;

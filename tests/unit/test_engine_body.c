@@ -64,23 +64,6 @@ START_TEST(leaves_swappiness_out_where_there_is_none)
 }
 END_TEST
 
-START_TEST(without_a_hosts_file_the_rest_is_the_same)
-{
-    static const char *const no_hosts[] = {NULL};
-    struct engine_spec s = baseline_spec("n", DIGEST, PROFILE);
-    CLEANUP(cJSON_Delete_p) cJSON *with = body_of(&s, true);
-    CLEANUP(cJSON_Delete_p) cJSON *without = NULL;
-    CLEANUP(cJSON_Delete_p) cJSON *flag = NULL;
-
-    s.has_no_hosts_file = true;
-    s.extra_hosts = no_hosts;
-    without = body_of(&s, true);
-    flag = cJSON_DetachItemFromObjectCaseSensitive(without, "NetworkDisabled");
-    ck_assert(cJSON_IsTrue(flag));
-    ck_assert(cJSON_Compare(with, without, true));
-}
-END_TEST
-
 START_TEST(passes_on_what_a_policy_may_choose)
 {
     static const char *const hosts[] = {"influxdb3:127.1.0.1", "db:127.1.0.2", NULL};
@@ -157,8 +140,6 @@ SPOIL(host_network, s->network = "host")
 SPOIL(other_network, s->network = "container:abc")
 SPOIL(no_network, s->network = "")
 SPOIL(null_network, s->network = NULL)
-SPOIL(network_off, s->has_no_hosts_file = true; s->network = "bridge")
-SPOIL(hosts_off, s->has_no_hosts_file = true; s->extra_hosts = baseline_argv)
 SPOIL(no_memory, s->memory = 0)
 SPOIL(minus_memory, s->memory = -1)
 SPOIL(little_memory, s->memory = 6 * 1024 * 1024 - 1)
@@ -174,37 +155,35 @@ static const struct spoiled {
     void (*spoil)(struct engine_spec *s);
     const char *mention;
 } spoiled[] = {
-    {no_name,       "name"      },
-    {slash_name,    "name"      },
-    {query_name,    "name"      },
-    {dot_name,      "name"      },
-    {no_image,      "image"     },
-    {dots_image,    "image"     },
-    {query_image,   "image"     },
-    {root,          "user"      },
-    {root_group,    "user"      },
-    {named_user,    "user"      },
-    {user_alone,    "user"      },
-    {user_tail,     "user"      },
-    {no_user,       "user"      },
-    {no_argv,       "command"   },
-    {empty_argv,    "command"   },
-    {host_network,  "network"   },
-    {other_network, "network"   },
-    {no_network,    "network"   },
-    {network_off,   "hosts file"},
-    {hosts_off,     "hosts file"},
-    {null_network,  "network"   },
-    {no_memory,     "limit"     },
-    {minus_memory,  "limit"     },
-    {little_memory, "limit"     },
-    {no_cpus,       "limit"     },
-    {no_pids,       "limit"     },
-    {minus_pids,    "limit"     },
-    {no_shm,        "limit"     },
-    {no_seccomp,    "seccomp"   },
-    {null_seccomp,  "seccomp"   },
-    {unconfined,    "seccomp"   },
+    {no_name,       "name"   },
+    {slash_name,    "name"   },
+    {query_name,    "name"   },
+    {dot_name,      "name"   },
+    {no_image,      "image"  },
+    {dots_image,    "image"  },
+    {query_image,   "image"  },
+    {root,          "user"   },
+    {root_group,    "user"   },
+    {named_user,    "user"   },
+    {user_alone,    "user"   },
+    {user_tail,     "user"   },
+    {no_user,       "user"   },
+    {no_argv,       "command"},
+    {empty_argv,    "command"},
+    {host_network,  "network"},
+    {other_network, "network"},
+    {no_network,    "network"},
+    {null_network,  "network"},
+    {no_memory,     "limit"  },
+    {minus_memory,  "limit"  },
+    {little_memory, "limit"  },
+    {no_cpus,       "limit"  },
+    {no_pids,       "limit"  },
+    {minus_pids,    "limit"  },
+    {no_shm,        "limit"  },
+    {no_seccomp,    "seccomp"},
+    {null_seccomp,  "seccomp"},
+    {unconfined,    "seccomp"},
 };
 
 START_TEST(refuses_what_would_lift_a_limit)
@@ -277,7 +256,6 @@ static void add_tests(TCase *t)
 {
     tcase_add_test(t, the_body_is_the_one_that_was_written_by_hand);
     tcase_add_test(t, leaves_swappiness_out_where_there_is_none);
-    tcase_add_test(t, without_a_hosts_file_the_rest_is_the_same);
     tcase_add_test(t, passes_on_what_a_policy_may_choose);
     tcase_add_test(t, no_value_can_add_a_member);
     tcase_add_loop_test(t, refuses_what_would_lift_a_limit, 0, ARRAY_LEN(spoiled));

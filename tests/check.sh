@@ -26,7 +26,7 @@ logs=build/check
 first=(setup build)
 made=(images standins)
 lane_one=(e2e)
-lane_two=(worker long slack cli docs compose)
+lane_two=(engine worker long slack cli docs compose)
 meanwhile=(unit asan)
 yielding=(tsan lint valgrind fuzz)
 YIELD=10 # at 19 a busy engine would leave too little for the deadlines of tests
@@ -50,6 +50,11 @@ step_slack() { python_tests --timeout=120 tests/slack; }
 step_images() {
     images/build.sh
     images/selftest.sh
+}
+# The step `unit` skips it where it comes before the images.
+step_engine() {
+    $make build/release/unit/test_engine_real
+    ONESHOT_TEST_IMAGE=oneshot/python-slim tests/unit/run.sh build/release/unit/test_engine_real
 }
 step_worker() { python_tests tests/worker; }
 step_e2e() { python_tests -m "not long" tests/e2e; }
@@ -76,7 +81,7 @@ failed_of() {
     local cache=$logs/cache/$1/v/cache/lastfailed
 
     case $1 in
-    unit | asan | tsan | valgrind) sed -n 's/^\(build\/[^ ]*\) FAILED$/\1/p' "$logs/$1.log" ;;
+    unit | asan | tsan | valgrind | engine) sed -n 's/^\(build\/[^ ]*\) FAILED$/\1/p' "$logs/$1.log" ;;
     *)
         [ ! -f "$cache" ] ||
             python3 -c 'import json, sys; print(*json.load(open(sys.argv[1])), sep="\n")' "$cache"

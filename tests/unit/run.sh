@@ -31,8 +31,8 @@ if [ "${1:-}" = --one ]; then
             --fair-sched=try --vgdb=no --max-threads=1100 --suppressions=tests/unit/valgrind.supp
     fi
     if out=$("$@" "$program" 2>&1); then
-        printf '%-24s %s\n' "$(basename "$program")" \
-            "$(printf '%s\n' "$out" | grep -E '^[0-9]+%' | tail -n 1)"
+        said=$(printf '%s\n' "$out" | grep '^skipped: ' || printf '%s\n' "$out" | grep -E '^[0-9]+%')
+        printf '%-24s %s\n' "$(basename "$program")" "${said##*$'\n'}"
         exit 0
     fi
     printf '%s FAILED\n' "$program"

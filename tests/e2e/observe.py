@@ -167,14 +167,17 @@ class EngineProxy:
 
 
 class Events:
-    """The engine's own account of an instance's containers: when each was created, destroyed."""
+    """The engine's own account of an instance's containers: when each was created, destroyed.
 
-    def __init__(self, instance: str) -> None:
+    From now on, or of what it remembers `since` a time: its last 256 events."""
+
+    def __init__(self, instance: str, since: float | None = None) -> None:
         self.created: dict[str, float] = {}
         self.destroyed: dict[str, float] = {}
         filters = urllib.parse.quote(json.dumps({"label": [f"{LABEL}={instance}"]}))
         self.connection = engine.Connection()
-        self.connection.request("GET", f"{engine.API}/events?filters={filters}")
+        past = f"&since={since:.3f}" if since else ""
+        self.connection.request("GET", f"{engine.API}/events?filters={filters}{past}")
         self.reply = self.connection.getresponse()
         assert self.reply.status == 200
         assert self.connection.sock

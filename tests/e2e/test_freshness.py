@@ -8,6 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from arena import UNCHECKED
 from observe import SLACK, Events, slim
 from service import Service, wait_for
 
@@ -16,6 +17,7 @@ AT_ONCE = 8
 GONE_S = 5.0
 # The clock of the engine's events and ours are one; a loaded machine is late with both.
 SLACK_S = 10.0 * SLACK
+BEGAN = time.time()
 PLACES = ("mark", "/tmp/mark", "/tmp/.mark", "/dev/shm/mark")
 
 # Says what it finds of those before, then leaves all kinds of traces.
@@ -46,15 +48,17 @@ def program(nonce):
 
 
 def ask(service, i):
-    """One run by one of the three ports. Returns its container, what it printed, when it ended."""
+    """One run by one of the ports. Returns its container, what it printed, when it ended."""
     nonce = f"n{i:05d}"
-    kind = i % 3
+    kind = i % 4
     if kind == 0:
         reply = service.native(program(nonce))
     elif kind == 1:
         reply = service.aiq(program(nonce), 60)
-    else:
+    elif kind == 2:
         reply = service.telemetry(program(nonce))
+    else:
+        reply = service.patiently("executor", "/execute", {"code": program(nonce)})
     ended = time.time()
     assert reply.status == 200, reply.text
     text = reply.json["std_out" if kind == 2 else "stdout"]
@@ -67,7 +71,8 @@ def busy(homes):
     keys = {"pool": {"min": 2, "max": 8}, "queue": {"wait": "120s"}}
     one = Service(homes / "freshness", policies={
         "default": slim(**keys), "telemetry": slim(**keys),
-        "aiq": slim(workspace={"path": ""}, **keys)})
+        "aiq": slim(workspace={"path": ""}, **keys),
+        "executor": slim(tools=[], **UNCHECKED, **keys)})
     try:
         yield one.start()
     finally:
@@ -76,9 +81,7 @@ def busy(homes):
 
 @pytest.mark.long
 def test_a_thousand_runs_are_strangers_to_each_other(busy):
-    events = Events(busy.instance)
-    # Those that were parked before the first event was read.
-    early = {c["Id"] for c in busy.containers()}
+    events = Events(busy.instance, since=BEGAN)
     lock, seen = threading.Lock(), []
 
     def one(i):
@@ -99,7 +102,7 @@ def test_a_thousand_runs_are_strangers_to_each_other(busy):
     containers = [container for container, *_ in seen]
     twice = [c for c, n in Counter(containers).items() if n > 1]
     assert twice == []
-    unknown = [c for c in containers if c not in events.created and c not in early]
+    unknown = [c for c in containers if c not in events.created]
     assert unknown == []
 
     wait_for(lambda: all(c in events.destroyed for c in containers), 60, "the last removals")

@@ -2,8 +2,8 @@
 
 Everything is measured in one run, one thing at a time, against a service of its own: `oneshot
 bench` makes the requests (kept-alive connections, every reply checked to be its own program's); the
-engine alone, `docker run` and a rival are the references. Nothing here is a test: a missed goal is
-a line that says so.
+engine alone, `docker run` and a rival are the references. A missed goal is a line that says so, and
+exit status 1.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ SETTINGS = {"pools": {"memory": "4GiB"}}
 PARTS = ["warm", "bursts", "sustained", "calls", "tokens", "kept"]
 ALONE = ["tokens", "kept"]  # they start services of their own
 # Goals that are kept or not: tests that tell their figures, here without slack for loaded machines.
-KEPT = ["memory", "freshness", "flood", "kill", "no_engine_calls"]
+KEPT = {"memory": "memory", "freshness": "freshness", "flood": "flood", "kill": "kill",
+        "no engine calls": "no_engine_calls", "replies of aiq in time": "aiq -m long"}
 RIVAL_IMAGE = "oneshot-bench/rival:latest"
 RIVAL_DOCKERFILE = "FROM oneshot/python\nUSER 0\nENTRYPOINT []\n"
 
@@ -175,9 +176,12 @@ class Bench:
 
     def beside_rival(self, what: str, got: Figures) -> None:
         rival = self.rivals.get(what)
-        if rival:
-            self.line("  the same by kern-sandbox, prewarmed", rival, "behind us at p50",
-                      got.p50 < rival.p50)
+        if not rival:
+            return
+        goal, is_ahead = "behind us at p50", got.p50 < rival.p50
+        if what == "print":
+            goal, is_ahead = goal + " and p99", is_ahead and got.p99 < rival.p99
+        self.line("  the same by kern-sandbox, prewarmed", rival, goal, is_ahead)
 
     def head(self, title: str, *columns: str) -> None:
         print(f"\n{title:<44}" + "".join(f"{c:>9}" for c in columns), flush=True)
@@ -231,6 +235,8 @@ class Bench:
                             "--paced", "--burst", "--settle", IMPORTED_S)
             self.line(f"{count} of 20, {policy}", got, "p99 at most 100", got.p99 <= 100)
             print(f"  {'  the pool is full again after':<42}{got.refill:>9.0f}", flush=True)
+            self.line("  20 at once by the engine alone",
+                      self.bare(policy, "print(1)", "--parallel", 20, "--count", 20))
 
     def sustained(self) -> None:
         pairs, seconds = (1, 4) if self.quick else (5, 10)
@@ -318,10 +324,11 @@ class Bench:
         env = os.environ | {"ONESHOT_TEST_SLACK": "0", "PYTHONUNBUFFERED": "1"}
         if self.quick:
             env["FRESHNESS_RUNS"] = "100"
-        for name in KEPT:
+        for name, words in KEPT.items():
+            file, *options = words.split()
             done = subprocess.run(
                 [sys.executable, "-m", "pytest", "-q", "-s", "--no-header", "--tb=line",
-                 str(TOP / f"tests/e2e/test_{name}.py")],
+                 str(TOP / f"tests/e2e/test_{file}.py"), *options],
                 cwd=TOP, env=env, text=True, capture_output=True, timeout=3600, check=False)
             *said, end = [line.lstrip(".F") for line in done.stdout.strip().splitlines()]
             for line in said:
@@ -353,7 +360,7 @@ class Bench:
             if name in names:
                 getattr(self, name)()
         print("\n" + (f"missed: {', '.join(self.missed)}" if self.missed else "every goal is met"))
-        return 0
+        return 1 if self.missed else 0
 
 
 def machine() -> str:

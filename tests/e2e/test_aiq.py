@@ -11,7 +11,7 @@ import time
 import conftest
 import pytest
 import service as services
-from observe import Clients, alone, pool, slim, wait_running
+from observe import SLACK, Clients, alone, pool, slim, wait_running
 
 HEADERS = {
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
@@ -395,14 +395,17 @@ def ask_like_a_client(service, timeout):
 @pytest.mark.parametrize("timeout, side_by_side", [(0.3, 10), (1, 25), (10, 25)])
 def test_a_client_with_the_same_timeout_gets_the_timeout_reply(many, timeout, side_by_side):
     """A hundred times of a hundred; never so early that the program loses its time."""
+    latest = 0.0
     for _ in range(100 // side_by_side):
         many.wait_parked("aiq", 25, 120)
         with Stalls() as stalls:
             replies = at_once([lambda: ask_like_a_client(many, timeout)] * side_by_side,
                               side_by_side)
-        late = stalls.worst * 10  # each of the steps on the way may be held up
+        late = stalls.worst * 10 * SLACK  # each of the steps on the way may be held up
         for reply, took in replies:
+            latest = max(latest, took)
             assert (reply["process_status"], reply["stderr"]) == ("timeout", "Timed out\n")
             assert took <= timeout + late, f"{took:.3f} s; the machine stalls {stalls.worst:.3f} s"
             assert took >= timeout - 0.2 - 0.05
             assert reply["stdout"] in ("", "so far\n")
+    print(f"100 replies of a time limit of {timeout} s: the latest after {latest:.3f} s")

@@ -8,13 +8,16 @@ import urllib.parse
 import pytest
 import service as services
 
-DIALECTS = ("aiq", "telemetry", "native")
-ROUTES = {"aiq": "/execute", "telemetry": "/", "native": "/v1/runs"}
+DIALECTS = ("aiq", "telemetry", "native", "executor")
+ASKED = (*DIALECTS, "generator")  # its programs are a model's
+ROUTES = {"aiq": "/execute", "telemetry": "/", "native": "/v1/runs", "executor": "/execute",
+          "generator": "/api/generate-code"}
 BODY = {"generated_code": "print(1)", "code": "print(1)", "timeout": 30}
 ALLOWED = "https://console.example"
 EVIL = "https://evil.example"
 
-every_port = pytest.mark.parametrize("dialect", DIALECTS)
+every_port = pytest.mark.parametrize("dialect", ASKED)
+every_port_that_runs_code = pytest.mark.parametrize("dialect", DIALECTS)
 
 
 def ask(service, dialect, headers, method="POST", path=None, body=None):
@@ -101,11 +104,11 @@ def test_a_form_from_nowhere_is_no_program_where_the_type_counts(service, dialec
     body = urllib.parse.urlencode(BODY).encode()
     reply = service.ask(dialect, "POST", ROUTES[dialect], body,
                         {"Content-Type": "application/x-www-form-urlencoded"})
-    assert reply.status == 400
+    assert reply.status == (422 if dialect == "executor" else 400)
     assert "X-Run-Id" not in reply.headers
 
 
-@every_port
+@every_port_that_runs_code
 def test_programs_and_own_pages_may_ask(service, dialect):
     port = service.ports[dialect]
     allowed = [
@@ -135,7 +138,7 @@ def with_cors(homes):
         one.remove()
 
 
-@every_port
+@every_port_that_runs_code
 def test_a_listed_page_is_answered(with_cors, dialect):
     headers = {"Origin": ALLOWED, "Sec-Fetch-Site": "cross-site"}
     reply = ask(with_cors, dialect, headers)

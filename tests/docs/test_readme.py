@@ -104,9 +104,17 @@ def test_files_that_are_named_exist(path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 def test_make_targets_that_are_named_exist(path):
-    targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), re.M))
-    for name in re.findall(r"`(?:BUILD=\w+ )?make ([a-z-]+)", path.read_text()):
+    targets = set(re.findall(r"^([a-z0-9-]+):", (TOP / "Makefile").read_text(), re.M))
+    for name in re.findall(r"`(?:BUILD=\w+ )?make ([a-z0-9-]+)", path.read_text()):
         assert name in targets, name
+
+
+def test_help_lists_every_target_that_has_a_line_for_it():
+    p = subprocess.run(["make", "-s", "help"], cwd=TOP, text=True, capture_output=True, check=True)
+    listed = [line.split(None, 1) for line in p.stdout.splitlines()]
+    makefile = (TOP / "Makefile").read_text()
+    assert [tuple(row) for row in listed] == re.findall(r"^(\S+):.* ## (.*)$", makefile, re.M)
+    assert {"run", "check", "e2e", "bench"} <= {name for name, _ in listed}
 
 
 def rows_of_variables():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -91,3 +92,37 @@ def test_the_suite_of_the_sandbox_tells_its_options(desk: Desk) -> None:
         assert f"\n  {option} " in p.stdout
     p = subprocess.run([suite, "-x"], capture_output=True, text=True, timeout=60, check=False)
     assert p.returncode == 2 and "usage:" in p.stderr
+
+
+# ---- images/build.sh ----
+
+OFFICIAL, MADE = "python:3.11-slim-bookworm", "python-base:bookworm"
+ENGINE = r"""#!/bin/sh
+echo "docker $*" >>"$SAID"
+case "$1 $2" in
+"image inspect") case " $HAVE " in *" $3 "*) ;; *) exit 1 ;; esac ;;
+"pull "*) [ "$REGISTRY" = yes ] ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("have, registry, want", [
+    (OFFICIAL, "no", OFFICIAL), (MADE, "yes", MADE), ("", "yes", OFFICIAL), ("", "no", MADE)],
+    ids=["it is here", "one was made here", "it can be pulled", "it cannot be had"])
+def test_the_official_image_is_the_base_where_it_can_be_had(
+        desk: Desk, have: str, registry: str, want: str) -> None:
+    (desk.bin / "docker").write_text(ENGINE)
+    images = desk.home / "images"
+    for name in ("base", "python", "worker"):
+        (images / name).mkdir(parents=True)
+    shutil.copy(TOP / "images/build.sh", images)
+    make_base = images / "base/make-base.sh"
+    make_base.write_text('#!/bin/sh\necho made >>"$SAID"\n')
+    make_base.chmod(0o755)
+    (desk.home / "warden").touch()
+    told = desk.call(str(images / "build.sh"), "--slim-only", HAVE=have, REGISTRY=registry,
+                     WARDEN=str(desk.home / "warden"))
+    assert f"--build-arg BASE_IMAGE={want} " in told[-1]
+    assert ("made" in told) == (want == MADE)  # it looks by itself whether its own is up to date
+    # No registry is asked for what is at hand.
+    assert (f"docker pull --quiet {OFFICIAL}" in told) == (not have)

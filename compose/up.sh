@@ -21,6 +21,8 @@ setting() {
 
 COMPOSE_PROJECT_NAME=$(setting COMPOSE_PROJECT_NAME oneshot)
 export COMPOSE_PROJECT_NAME
+# With an account of its build the image would be another one each time, and so would the containers.
+export BUILDX_NO_DEFAULT_ATTESTATIONS=1
 
 compose() {
     local command=(docker-compose)

@@ -11,6 +11,9 @@
 #   PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST and the proxy variables are passed on.
 set -euo pipefail
 
+# With an account of its build an image would be another one each time.
+export BUILDX_NO_DEFAULT_ATTESTATIONS=1
+
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 work=$root/build/images
 log=$root/build/images.log

@@ -62,14 +62,36 @@ static bool is_list(const cJSON *item)
 
 /* ---- texts ---- */
 
-/* One line of valid UTF-8 without control characters, cut to fit. */
+/*
+ * Of a text that is too long the beginning and the end: what an engine was doing comes first, layer by
+ * layer, and the cause comes last.
+ */
+static size_t drop_middle(char out[DOCKER_TEXT_MAX], const char *s, size_t n)
+{
+    static const char gap[] = "…";
+    size_t head = utf8_cut(s, DOCKER_TEXT_MAX / 3);
+    size_t tail = DOCKER_TEXT_MAX - sizeof(gap) - head;
+
+    while (tail && ((unsigned char)s[n - tail] & 0xC0) == 0x80)
+        tail--;
+    memcpy(out, s, head);
+    memcpy(out + head, gap, sizeof(gap) - 1);
+    memcpy(out + head + sizeof(gap) - 1, s + n - tail, tail);
+    return head + sizeof(gap) - 1 + tail;
+}
+
+/* One line of valid UTF-8 without control characters, shortened to fit. */
 static void copy_clean(char *out, size_t size, const char *s, size_t n)
 {
-    char fixed[UTF8_REPAIR_MAX(DOCKER_TEXT_MAX)];
+    char kept[DOCKER_TEXT_MAX], fixed[UTF8_REPAIR_MAX(DOCKER_TEXT_MAX)];
     struct utf8_repair repair = {0};
-    size_t len, room = n < DOCKER_TEXT_MAX ? n : DOCKER_TEXT_MAX;
+    size_t len;
 
-    len = utf8_repair_feed(&repair, s, room, fixed);
+    if (n >= DOCKER_TEXT_MAX) {
+        n = drop_middle(kept, s, n);
+        s = kept;
+    }
+    len = utf8_repair_feed(&repair, s, n, fixed);
     if (len > size - 1)
         len = utf8_cut(fixed, size - 1);
     for (size_t i = 0; i < len; i++) {

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include "engine/docker_json.h"
 
 #define ID64  "2e65969538ae5aece3fa9c3207e27f264a265073bf04f8a6ebe9224ae1125f71"
@@ -555,17 +556,48 @@ START_TEST(passes_the_engines_own_words_on)
 }
 END_TEST
 
+/* As engine 28 says it. */
+START_TEST(keeps_the_cause_of_a_long_text)
+{
+    static const char body[] =
+        "{\"message\":\"failed to create task for container: failed to create shim task: OCI "
+        "runtime "
+        "create failed: runc create failed: unable to start container process: error during "
+        "container "
+        "init: exec: \\\"/no/such/program\\\": stat /no/such/program: no such file or directory\"}";
+    char out[DOCKER_TEXT_MAX];
+
+    docker_json_text(body, strlen(body), out);
+    ck_assert(str_starts(out, "failed to create task for container: failed to create shim task: "));
+    ck_assert_ptr_nonnull(strstr(out, "…"));
+    ck_assert_ptr_nonnull(strstr(out, "stat /no/such/program: no such file or directory"));
+}
+END_TEST
+
 START_TEST(cuts_long_words_between_characters)
 {
-    char in[400], out[DOCKER_TEXT_MAX];
+    for (size_t first = 0; first < 4; first++) {
+        char in[400] = "xxxx", out[DOCKER_TEXT_MAX];
 
-    for (size_t i = 0; i + 2 < sizeof(in); i += 2)
-        memcpy(in + i, "\xc3\xa4", 3);
-    docker_json_text(in, strlen(in), out);
-    ck_assert_uint_eq(strlen(out), DOCKER_TEXT_MAX - 2);
-    memset(in, 'x', sizeof(in));
-    docker_json_text(in, sizeof(in), out);
-    ck_assert_uint_eq(strlen(out), DOCKER_TEXT_MAX - 1);
+        for (size_t i = first; i + 2 < sizeof(in); i += 2)
+            memcpy(in + i, "\xc3\xa4", 3);
+        docker_json_text(in, strlen(in), out);
+        ck_assert_uint_ge(strlen(out), DOCKER_TEXT_MAX - 3);
+        ck_assert_uint_eq(utf8_valid_prefix(out, strlen(out)), strlen(out));
+        ck_assert_ptr_null(strstr(out, "\xef\xbf\xbd"));
+    }
+}
+END_TEST
+
+START_TEST(fills_what_there_is_for_a_text)
+{
+    for (size_t n = DOCKER_TEXT_MAX - 2; n < DOCKER_TEXT_MAX + 2; n++) {
+        char in[DOCKER_TEXT_MAX + 2], out[DOCKER_TEXT_MAX];
+
+        memset(in, 'x', sizeof(in));
+        docker_json_text(in, n, out);
+        ck_assert_uint_eq(strlen(out), n < DOCKER_TEXT_MAX ? n : DOCKER_TEXT_MAX - 1);
+    }
 }
 END_TEST
 
@@ -591,7 +623,9 @@ static void add_tests(TCase *t)
     tcase_add_loop_test(t, reads_events_of_every_api_version, 0, ARRAY_LEN(event_cases));
     tcase_add_test(t, skips_events_that_are_about_something_else);
     tcase_add_loop_test(t, passes_the_engines_own_words_on, 0, ARRAY_LEN(text_cases));
+    tcase_add_test(t, keeps_the_cause_of_a_long_text);
     tcase_add_test(t, cuts_long_words_between_characters);
+    tcase_add_test(t, fills_what_there_is_for_a_text);
 }
 
 UNIT_MAIN_ONE_PROCESS("engine_json", add_tests)

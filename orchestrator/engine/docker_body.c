@@ -192,7 +192,7 @@ static void put_security(struct buf *b, const char *seccomp_json)
     char *room;
 
     put_key(b, "SecurityOpt");
-    (void)buf_str(b, "[\"no-new-privileges:true\",\"seccomp=");
+    (void)buf_str(b, "[\"no-new-privileges=true\",\"seccomp=");
     room = n < DOCKER_BODY_MAX ? buf_room(b, JSON_ESCAPE_MAX * n) : NULL;
     if (room)
         buf_commit(b, json_escape(room, seccomp_json, n));

@@ -75,7 +75,7 @@ def expected(service, found):
             "/tmp": f"rw,noexec,nosuid,nodev,size={32 * MIB},nr_inodes=1024,mode=1777",
             "/work": f"rw,noexec,nosuid,nodev,size={64 * MIB},nr_inodes=1024,mode=0700,"
                      "uid=65534,gid=65534"},
-        "SecurityOpt": ["no-new-privileges:true", profile],
+        "SecurityOpt": ["no-new-privileges=true", profile],
         # How inspect spells three of the members (security.md 5.1).
         "Links": None,
         "LogConfig": {"Type": "none", "Config": {}},

@@ -68,7 +68,7 @@ def create_body(image: str, work: str, warm: str, extra: dict[str, object]) -> d
             "NetworkMode": "none",
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges:true", f"seccomp={profile()}"],
+            "SecurityOpt": ["no-new-privileges=true", f"seccomp={profile()}"],
             "Memory": memory,
             "MemorySwap": memory,
             "NanoCpus": int(extra.pop("cpus", 2) * 10**9),  # type: ignore[operator]

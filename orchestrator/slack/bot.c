@@ -7,6 +7,7 @@
 #include "slack/bot.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -23,7 +24,8 @@ enum {
     LOOK_MS = 200, /* for what another process added */
     IDLE_MS = 60000,
     START_MS = 5000, /* the generator may be just starting */
-    RETRY_MS = 1000, /* after a failure of the ledger */
+    RETRY_MS =
+        1000, /* after a failure of the ledger, and where Slack could not be told something */
     TRIM_MS = 60 * 60 * 1000,
 };
 
@@ -44,6 +46,7 @@ struct bot {
     struct ask_options ask;
     struct answer_options answer;
     struct socket_mode *socket;
+    _Atomic int64_t rest_until_ms; /* Slack wants to be told nothing until then */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t news;
@@ -125,7 +128,8 @@ static enum board_end end_of(const struct ledger_request *r, const struct err *w
     return age(r) < GIVE_UP_MS ? BOARD_POSTPONED : BOARD_UNANSWERED;
 }
 
-static void answer_one(struct bot *b, const struct ledger_request *r)
+/* False: it is to be answered later, Slack takes nothing now. */
+static bool answer_one(struct bot *b, const struct ledger_request *r)
 {
     enum board_end end = BOARD_ANSWERED;
     struct err err = {0};
@@ -147,10 +151,12 @@ static void answer_one(struct bot *b, const struct ledger_request *r)
     }
     if (rc < 0)
         log_error("slack: %s", err.msg);
+    return end != BOARD_POSTPONED;
 }
 
-/* 1: one was answered, 0: there is none, -1: the ledger fails. */
-static int answer_next(struct bot *b, bool is_work)
+enum next { NEXT_NONE, NEXT_ANSWERED, NEXT_POSTPONED, NEXT_FAILED };
+
+static enum next answer_next(struct bot *b, bool is_work)
 {
     CLEANUP(ledger_request_done) struct ledger_request r = {0};
     struct err err = {0};
@@ -158,29 +164,52 @@ static int answer_next(struct bot *b, bool is_work)
 
     if (ledger_take(b->ledger, is_work, &r, &is_found, &err) < 0) {
         log_error("slack: %s", err.msg);
-        return -1;
+        return NEXT_FAILED;
     }
     if (!is_found)
-        return 0;
-    answer_one(b, &r);
-    return 1;
+        return NEXT_NONE;
+    return answer_one(b, &r) ? NEXT_ANSWERED : NEXT_POSTPONED;
 }
 
-/* Until the ledger changes beyond `*seen`, or for so long. False: the bot ends. */
-static bool wait_for_news(struct bot *b, uint64_t *seen, int64_t ms)
+/* Until the ledger changes beyond `*seen` (NULL: whatever it does). False: the bot ends. */
+static bool wait_until(struct bot *b, uint64_t *seen, int64_t until_ms)
 {
-    int64_t until = clock_ms() + ms;
-    const struct timespec at = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+    const struct timespec at = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
     bool goes_on;
     int rc = 0;
 
     (void)pthread_mutex_lock(&b->lock);
-    while (rc == 0 && !b->is_stopping && b->added == *seen)
+    while (rc == 0 && !b->is_stopping && (!seen || b->added == *seen))
         rc = pthread_cond_timedwait(&b->news, &b->lock, &at);
-    *seen = b->added;
+    if (seen)
+        *seen = b->added;
     goes_on = !b->is_stopping;
     (void)pthread_mutex_unlock(&b->lock);
     return goes_on;
+}
+
+/* What was postponed would be tried at once: Slack has its rest first, whatever comes meanwhile. */
+static bool rest(struct bot *b)
+{
+    int64_t until = clock_ms() + RETRY_MS, wanted = atomic_load(&b->rest_until_ms);
+
+    return wait_until(b, NULL, wanted > until ? wanted : until);
+}
+
+/* Until there may be something to do; with nothing new after `idle_ms`. False: the bot ends. */
+static bool wait_for_next(struct bot *b, enum next last, uint64_t *seen, int64_t idle_ms)
+{
+    switch (last) {
+    case NEXT_POSTPONED:
+        return rest(b);
+    case NEXT_ANSWERED:
+        return wait_until(b, seen, clock_ms());
+    case NEXT_FAILED:
+        return wait_until(b, seen, clock_ms() + RETRY_MS);
+    case NEXT_NONE:
+        break;
+    }
+    return wait_until(b, seen, clock_ms() + idle_ms);
 }
 
 static void is_over(struct bot *b)
@@ -195,11 +224,11 @@ static void *run_worker(void *arg)
 {
     struct bot *b = arg;
     uint64_t seen = 0;
-    int rc;
+    enum next last;
 
     do
-        rc = answer_next(b, true);
-    while (wait_for_news(b, &seen, rc < 0 ? RETRY_MS : rc > 0 ? 0 : IDLE_MS));
+        last = answer_next(b, true);
+    while (wait_for_next(b, last, &seen, IDLE_MS));
     is_over(b);
     return NULL;
 }
@@ -221,20 +250,16 @@ static void *run_quick(void *arg)
     uint64_t seen = 0;
     int64_t trim_ms = 0;
     struct err err = {0};
-    int rc;
+    enum next last;
 
     if (slack_introduce(&b->web, &err) < 0)
         log_error("slack: %s", err.msg);
     do {
         if (b->o.is_fed && ledger_has_news(b->ledger))
             wake(b);
-        rc = answer_next(b, false);
+        last = answer_next(b, false);
         trim(b, &trim_ms);
-    } while (wait_for_news(b, &seen,
-                           rc < 0        ? RETRY_MS
-                           : rc > 0      ? 0
-                           : b->o.is_fed ? LOOK_MS
-                                         : IDLE_MS));
+    } while (wait_for_next(b, last, &seen, b->o.is_fed ? LOOK_MS : IDLE_MS));
     is_over(b);
     return NULL;
 }
@@ -260,9 +285,11 @@ static void set_up(struct bot *b)
         .ca_pem = o->ca_pem,
         .stop = &b->work_stop,
         .board = o->board,
+        .rest_until_ms = &b->rest_until_ms,
     };
     b->intake_web = b->web;
     b->intake_web.stop = &b->intake_stop;
+    b->intake_web.rest_until_ms = NULL;
     b->ask = (struct ask_options){
         .url = o->generator_url,
         .ca_pem = o->ca_pem,

@@ -182,9 +182,11 @@ static bool wait_more(const struct slack_web *w, struct patience *p, int64_t ask
     if (p->tries + p->rate_tries > TRIES_QUICK && wait < WAIT_MAX_MS)
         wait = WAIT_MAX_MS;
     wait += (int64_t)(random_u64() % 100);
-    if (clock_ms() + wait > p->until_ms)
-        return false;
-    return stop_sleep(w->stop, clock_ms() + wait);
+    if (clock_ms() + wait <= p->until_ms)
+        return stop_sleep(w->stop, clock_ms() + wait);
+    if (w->rest_until_ms && asked_ms >= 0)
+        atomic_store(w->rest_until_ms, clock_ms() + wait);
+    return false;
 }
 
 static struct patience patience_new(const struct slack_web *w)

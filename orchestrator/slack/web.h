@@ -2,6 +2,7 @@
 #define SLACK_WEB_H
 
 #include <cjson/cJSON.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,6 +22,8 @@ struct slack_web {
     int64_t patience_ms;   /* so long a call is tried while Slack cannot be reached or has had too
                               much; 0: a few times, three minutes at most */
     struct board *board;   /* counts; may be NULL */
+    /* Of clock_ms: until when Slack wants no call, where a call did not wait so long; may be NULL. */
+    _Atomic int64_t *rest_until_ms;
 };
 
 /*

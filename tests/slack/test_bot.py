@@ -280,6 +280,15 @@ def test_help_comes_when_slack_is_back(bot, slack):
     assert bot.ask("!help", 1)
 
 
+def test_slack_that_wants_a_long_rest_is_left_alone(bot, slack):
+    slack.control("/fault", **AWAY | {"status": 429, "retry_after": 600, "times": 1000})
+    bot.send("!help")
+    slack.wait(1, method="chat.postMessage", status="429")
+    for _ in range(20):  # time enough for many more
+        assert delivery(slack, bot.send("no command"))["outcome"] == "acknowledged"
+    assert len(slack.log(method="chat.postMessage")) == 1
+
+
 def test_a_stop_while_slack_is_away_is_told_as_an_interruption(make_bot, slack, generator):
     bot = make_bot(more={"drain": "0s"}).start()
     generator.gate.clear()

@@ -204,11 +204,15 @@ START_TEST(slack_is_waited_for_no_longer_than_is_sensible)
     static const char *const replies[] = {"HTTP/1.1 429 Too Many\r\nRetry-After: 3600\r\n\r\n",
                                           FINE, NULL};
     auto_free char *asked = NULL;
+    _Atomic int64_t rest_until_ms = 0;
+    int64_t from = clock_ms();
     struct rig g;
 
     begin(&g, replies);
+    g.web.rest_until_ms = &rest_until_ms;
     ck_assert_int_lt(slack_post(&g.web, &here, "x", &g.err), 0);
     ck_assert_int_eq(g.err.kind, ERR_BUSY);
+    ck_assert_int_ge(rest_until_ms - from, 3600 * 1000); /* whoever asks again knows when */
     asked = end(&g, 1);
 }
 END_TEST

@@ -49,19 +49,48 @@ static bool is_key(const char *quoted, size_t n, const char *key)
     return cJSON_IsString(item) && strcmp(item->valuestring, key) == 0;
 }
 
-bool json_raw_begin(struct json_raw_walk *w, const char *text, size_t n)
+static bool begin_with(char open, struct json_raw_walk *w, const char *text, size_t n)
 {
     const char *end = text + n, *p = skip_blank(text, end);
 
-    if (p == end || *p != '{')
+    if (p == end || *p != open)
         return false;
     *w = (struct json_raw_walk){skip_blank(p + 1, end), end};
     return true;
 }
 
+bool json_raw_begin(struct json_raw_walk *w, const char *text, size_t n)
+{
+    return begin_with('{', w, text, n);
+}
+
+bool json_raw_begin_list(struct json_raw_walk *w, const char *text, size_t n)
+{
+    return begin_with('[', w, text, n);
+}
+
 bool json_raw_is_over(const struct json_raw_walk *w)
 {
     return w->at < w->end && *w->at == '}';
+}
+
+/* The value at `p`, and what stands between it and the next one. */
+static void take_value(struct json_raw_walk *w, const char *p, struct json_raw *ret)
+{
+    ret->value = skip_blank(p, w->end);
+    p = skip_value(ret->value, w->end);
+    ret->n = (size_t)(p - ret->value);
+    p = skip_blank(p, w->end);
+    w->at = skip_blank(p < w->end && *p == ',' ? p + 1 : p, w->end);
+}
+
+bool json_raw_next_item(struct json_raw_walk *w, struct json_raw *ret)
+{
+    *ret = (struct json_raw){0};
+    if (w->at == w->end || *w->at == ']')
+        return false;
+    take_value(w, w->at, ret);
+    return ret->n > 0;
 }
 
 bool json_raw_next(struct json_raw_walk *w, struct json_raw *ret)
@@ -76,11 +105,7 @@ bool json_raw_next(struct json_raw_walk *w, struct json_raw *ret)
     p = skip_blank(p, end);
     if (p == end || *p != ':')
         return false;
-    ret->value = skip_blank(p + 1, end);
-    p = skip_value(ret->value, end);
-    ret->n = (size_t)(p - ret->value);
-    p = skip_blank(p, end);
-    w->at = skip_blank(p < end && *p == ',' ? p + 1 : p, end);
+    take_value(w, p + 1, ret);
     return true;
 }
 

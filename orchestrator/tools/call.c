@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/fetch.h"
 #include "base/json.h"
+#include "base/json_raw.h"
 #include "base/json_scan.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -131,6 +132,7 @@ struct request {
     struct buf url, body, lines; /* lines: one behind the other, each with a NUL */
     const char **headers;
     bool has_query;
+    bool has_item; /* of the list that is being written */
     struct err *err;
 };
 
@@ -143,48 +145,80 @@ static char *plain(const char *value, size_t n)
     return inside ? xstrdup(inside) : xstrndup(value, n);
 }
 
+static enum tool_form form_of(const struct argument *a)
+{
+    return a->param ? a->param->form : TOOL_FORM_PLAIN;
+}
+
 /* Calls `put` with each item of a list, or with the one value. */
 static int each(struct request *r, const struct argument *a,
                 int (*put)(struct request *r, const struct argument *a, const char *text))
 {
-    CLEANUP(cJSON_Delete_p) cJSON *list = NULL;
-    const cJSON *one;
+    bool is_json = form_of(a) == TOOL_FORM_JSON;
+    struct json_raw_walk w;
+    struct json_raw item;
 
-    if (*a->value != '[') {
-        auto_free char *text = plain(a->value, a->n);
+    r->has_item = false;
+    if (is_json || !json_raw_begin_list(&w, a->value, a->n)) {
+        auto_free char *text = is_json ? xstrndup(a->value, a->n) : plain(a->value, a->n);
 
         return put(r, a, text);
     }
-    list = cJSON_ParseWithLength(a->value, a->n);
-    cJSON_ArrayForEach(one, list)
-    {
-        char *json = cJSON_PrintUnformatted(one);
-        auto_free char *text = plain(json ? json : "", json ? strlen(json) : 0);
-        int rc = put(r, a, text);
+    while (json_raw_next_item(&w, &item)) {
+        auto_free char *text = plain(item.value, item.n);
 
-        cJSON_free(json);
-        if (rc < 0)
+        if (put(r, a, text) < 0)
             return -1;
+        r->has_item = true;
     }
     return 0;
 }
 
-static int put_query(struct request *r, const struct argument *a, const char *text)
+static void put_pair(struct request *r, const char *name, const char *text)
 {
     (void)buf_char(&r->url, r->has_query ? '&' : '?');
     r->has_query = true;
-    url_put(&r->url, a->wire, strlen(a->wire));
+    url_put(&r->url, name, strlen(name));
     (void)buf_char(&r->url, '=');
     url_put(&r->url, text, strlen(text));
+}
+
+static int put_query(struct request *r, const struct argument *a, const char *text)
+{
+    static const char *const joints[] = {
+        [TOOL_FORM_COMMA] = ",", [TOOL_FORM_SPACE] = "%20", [TOOL_FORM_PIPE] = "%7C"};
+    enum tool_form form = form_of(a);
+    const char *joint = form < ARRAY_LEN(joints) ? joints[form] : NULL;
+
+    if (joint && r->has_item) {
+        (void)buf_str(&r->url, joint);
+        url_put(&r->url, text, strlen(text));
+    } else {
+        put_pair(r, a->wire, text);
+    }
+    return 0;
+}
+
+static int put_members(struct request *r, const struct argument *a)
+{
+    CLEANUP(members_done) struct members m = {0};
+
+    if (members_read(a->value, a->n, &m, r->err) < 0)
+        return -1;
+    for (size_t i = 0; i < m.n; i++) {
+        auto_free char *text = plain(m.list[i].value, m.list[i].n);
+        auto_free char *deep = xasprintf("%s[%s]", a->wire, m.list[i].key);
+
+        put_pair(r, form_of(a) == TOOL_FORM_DEEP ? deep : m.list[i].key, text);
+    }
     return 0;
 }
 
 static int put_part(struct request *r, const struct argument *a, const char *text)
 {
     (void)a;
-    if (r->url.len && r->url.data[r->url.len - 1] != '/' && r->has_query)
+    if (r->has_item)
         (void)buf_char(&r->url, ',');
-    r->has_query = true;
     url_put(&r->url, text, strlen(text));
     return 0;
 }
@@ -210,7 +244,6 @@ static int put_place(struct request *r, const char *wire, size_t n)
 
     if (!a)
         return err_set(r->err, ERR_INVALID, "argument '%.*s' is missing", (int)n, wire);
-    r->has_query = false; /* of put_part: whether an item stands there already */
     if (each(r, a, put_part) < 0)
         return -1;
     text = buf_get(&r->url) + from;
@@ -253,7 +286,11 @@ static bool is_in_query(const struct request *r, const struct argument *a)
 static int put_queries(struct request *r)
 {
     for (size_t i = 0; i < r->args->n; i++) {
-        if (is_in_query(r, &r->args->list[i]) && each(r, &r->args->list[i], put_query) < 0)
+        const struct argument *a = &r->args->list[i];
+        bool has_members =
+            *a->value == '{' && (form_of(a) == TOOL_FORM_EACH || form_of(a) == TOOL_FORM_DEEP);
+
+        if (is_in_query(r, a) && (has_members ? put_members(r, a) : each(r, a, put_query)) < 0)
             return -1;
     }
     return r->url.is_full ? err_set(r->err, ERR_INVALID, "the URL would be over %d bytes", URL_SIZE)

@@ -19,7 +19,14 @@ enum { URL_SIZE = 4096 };
 struct reading {
     struct found found;
     struct tool_module *module;
-    char *base; /* URL that paths are behind */
+    const char *place; /* URL of the document; "" */
+    char *base;        /* URL that paths are behind */
+};
+
+/* `item` is what stands at the path; a reference leads to one that is called otherwise. */
+struct spot {
+    const char *path, *method;
+    const cJSON *item, *operation;
 };
 
 static const char *const methods[] = {"get", "post", "put", "patch", "delete"};
@@ -64,25 +71,57 @@ static char *resolve(const char *place, const char *url)
     return xasprintf("%.*s/%s", (int)(slash - place), place, url);
 }
 
-static int find_base(struct reading *r, const char *place, struct err *err)
+/* Of the first of them, absolute, without a slash at its end. */
+static char *server_url(const char *place, const cJSON *servers)
 {
     CLEANUP(buf_done) struct buf b = {.max = URL_SIZE};
-    const cJSON *server = cJSON_GetArrayItem(get(r->found.doc, "servers"), 0);
-    const char *own = r->module->about->url;
+    const cJSON *server = cJSON_GetArrayItem(servers, 0);
+    char *url;
     size_t n;
 
-    if (!*own)
-        put_server(&b, server ? json_get_text(server, "url") : "/", get(server, "variables"));
-    r->base = *own ? xstrdup(own) : resolve(place, buf_get(&b));
-    if (!fetch_is_url(r->base) || strpbrk(r->base, "?{}\"\\"))
+    put_server(&b, server ? json_get_text(server, "url") : "/", get(server, "variables"));
+    url = resolve(place, buf_get(&b));
+    n = strlen(url);
+    if (n && url[n - 1] == '/')
+        url[n - 1] = '\0';
+    return url;
+}
+
+static bool is_base(const char *url)
+{
+    return fetch_is_url(url) && !strpbrk(url, "?{}\"\\");
+}
+
+static int find_base(struct reading *r, struct err *err)
+{
+    const char *own = r->module->about->url;
+    size_t n = strlen(own);
+
+    n -= n && own[n - 1] == '/';
+    r->base = n ? xstrndup(own, n) : server_url(r->place, get(r->found.doc, "servers"));
+    if (!is_base(r->base))
         return err_set(err, ERR_INVALID, "the document has no server; the module needs a url");
-    if (!*own && *place && !url_is_same_origin(place, r->base))
+    if (!*own && *r->place && !url_is_same_origin(r->place, r->base))
         return err_set(err, ERR_DENIED,
                        "the document sends calls to another host; the module needs a url");
-    n = strlen(r->base);
-    if (r->base[n - 1] == '/')
-        r->base[n - 1] = '\0';
     return 0;
+}
+
+/* An operation or a path may have servers of its own. NULL: they are at another host. */
+static char *base_of(const struct reading *r, const struct spot *at)
+{
+    const cJSON *servers = get(at->operation, "servers");
+    char *base;
+
+    if (!cJSON_GetArraySize(servers))
+        servers = get(at->item, "servers");
+    if (*r->module->about->url || !cJSON_GetArraySize(servers))
+        return xstrdup(r->base);
+    base = server_url(r->place, servers);
+    if (is_base(base) && url_is_same_origin(base, r->base))
+        return base;
+    free(base);
+    return NULL;
 }
 
 /* ---- parameters ---- */
@@ -143,6 +182,28 @@ static cJSON *copy_schema(struct reading *r, const cJSON *param)
     return schema ? found_copy(&r->found, schema) : cJSON_CreateObject();
 }
 
+static enum tool_form form_of_query(const cJSON *param)
+{
+    const char *style = json_get_text(param, "style");
+    const cJSON *explode = get(param, "explode");
+
+    if (strcmp(style, "deepObject") == 0)
+        return TOOL_FORM_DEEP;
+    if (strcmp(style, "spaceDelimited") == 0 && !cJSON_IsTrue(explode))
+        return TOOL_FORM_SPACE;
+    if (strcmp(style, "pipeDelimited") == 0 && !cJSON_IsTrue(explode))
+        return TOOL_FORM_PIPE;
+    return cJSON_IsFalse(explode) ? TOOL_FORM_COMMA : TOOL_FORM_EACH;
+}
+
+/* What has a content type in place of a schema is written in that. */
+static enum tool_form form_of(const cJSON *param, enum tool_in in)
+{
+    if (!get(param, "schema") && get(param, "content"))
+        return TOOL_FORM_JSON;
+    return in == TOOL_IN_QUERY ? form_of_query(param) : TOOL_FORM_PLAIN;
+}
+
 /* NULL, or why the operation cannot be called. */
 static const char *add_param(struct reading *r, struct tool_function *f, const cJSON *node)
 {
@@ -162,6 +223,7 @@ static const char *add_param(struct reading *r, struct tool_function *f, const c
     if (!found_add(f, name, in, copy_schema(r, param)))
         return "it has too many parameters";
     p = &f->params[f->params_n - 1];
+    p->form = form_of(param, in);
     p->is_required = is_required || in == TOOL_IN_PATH;
     if (*doc) {
         free(p->doc);
@@ -266,23 +328,26 @@ static char *operation_doc(const cJSON *operation)
     return xasprintf("%s\n\n%s", summary, more);
 }
 
-static const char *fill(struct reading *r, struct tool_function *f, const cJSON *item,
-                        const cJSON *operation)
+static const char *fill(struct reading *r, struct tool_function *f, const struct spot *at)
 {
-    const cJSON *body = get(operation, "requestBody");
+    const cJSON *body = get(at->operation, "requestBody");
+    auto_free char *base = base_of(r, at);
     const char *why;
 
+    if (!base)
+        return "it is at another host";
+    f->url = xasprintf("%s%s", base, at->path);
     f->is_strict = true;
     f->reply = TOOL_REPLY_AUTO;
     f->headers = tools_config_headers(r->module->about, NULL);
     f->query = tools_config_query(r->module->about);
-    f->doc = operation_doc(operation);
-    why = add_params(r, f, get(operation, "parameters"));
+    f->doc = operation_doc(at->operation);
+    why = add_params(r, f, get(at->operation, "parameters"));
     if (!why)
-        why = add_params(r, f, get(item, "parameters"));
+        why = add_params(r, f, get(at->item, "parameters"));
     if (!why && body && strcmp(f->method, "GET") != 0)
         why = add_body(r, f, body);
-    return why ? why : check_path(f, f->url + strlen(r->base));
+    return why ? why : check_path(f, at->path);
 }
 
 static bool is_path(const char *path)
@@ -299,12 +364,6 @@ static void upper(char *s)
     for (; *s; s++)
         *s = (char)(*s - ('a' - 'A'));
 }
-
-/* `item` is what stands at the path; a reference leads to one that is called otherwise. */
-struct spot {
-    const char *path, *method;
-    const cJSON *item, *operation;
-};
 
 static int read_operation(struct reading *r, const struct spot *at, struct err *err)
 {
@@ -327,8 +386,7 @@ static int read_operation(struct reading *r, const struct spot *at, struct err *
     f->wire = TAKE(wire);
     f->method = xstrdup(at->method);
     upper(f->method);
-    f->url = xasprintf("%s%s", r->base, at->path);
-    why = fill(r, f, at->item, at->operation);
+    why = fill(r, f, at);
     if (why) {
         tool_module_skip(r->module, f->name, why);
         tool_module_undo(r->module);
@@ -344,6 +402,8 @@ static int read_paths(struct reading *r, struct err *err)
     {
         struct spot at = {.path = node->string, .item = found_follow(&r->found, node)};
 
+        if (!at.item)
+            tool_module_skip(r->module, at.path, "its reference leads nowhere in this document");
         for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
             at.method = methods[i];
             at.operation = get(at.item, methods[i]);
@@ -358,14 +418,14 @@ int openapi_read(struct tool_module *m, const char *place, const char *text, siz
                  struct err *err)
 {
     CLEANUP(cJSON_Delete_p) cJSON *doc = found_parse(text, n, err);
-    struct reading r = {.found = {.doc = doc}, .module = m};
+    struct reading r = {.found = {.doc = doc}, .module = m, .place = place};
     int rc;
 
     if (!doc)
         return -1;
     if (!str_starts(json_get_text(doc, "openapi"), "3."))
         return err_set(err, ERR_INVALID, "it is no OpenAPI 3 document");
-    rc = find_base(&r, place, err);
+    rc = find_base(&r, err);
     if (rc == 0)
         rc = read_paths(&r, err);
     free(r.base);

@@ -27,6 +27,17 @@ enum tool_in {
     TOOL_IN_WHOLE_BODY, /* it is the body */
 };
 
+/* How a list or an object is written there. */
+enum tool_form {
+    TOOL_FORM_PLAIN, /* a=1&a=2, or in a path 1,2; an object as JSON */
+    TOOL_FORM_EACH,  /* the same, but each member of an object by its own name */
+    TOOL_FORM_COMMA, /* a=1,2 */
+    TOOL_FORM_SPACE,
+    TOOL_FORM_PIPE,
+    TOOL_FORM_DEEP, /* a[k]=1&a[l]=2 */
+    TOOL_FORM_JSON, /* whatever it is */
+};
+
 enum tool_reply { TOOL_REPLY_JSON, TOOL_REPLY_TEXT, TOOL_REPLY_AUTO /* as its type says */ };
 
 struct tool_param {
@@ -35,6 +46,7 @@ struct tool_param {
     char *doc;    /* "" */
     char *header; /* of MCP, says the value once more; NULL: none */
     enum tool_in in;
+    enum tool_form form;
     bool is_required;
     char *initial;      /* JSON of the value that counts when none was given; NULL: none */
     bool sends_initial; /* it is sent then; else the service knows it */

@@ -126,8 +126,45 @@ START_TEST(stays_within_a_text_that_is_cut_anywhere)
 }
 END_TEST
 
+/* Each in <> */
+static const struct {
+    const char *text, *items;
+} lists[] = {
+    {"[]",                                       ""                                          },
+    {" [ ] ",                                    ""                                          },
+    {"[1]",                                      "<1>"                                       },
+    {"[9007199254740993,1.0, -0 ,\"a,]\",null]", "<9007199254740993><1.0><-0><\"a,]\"><null>"},
+    {"[[1,2],{\"a\":[3]} , []]",                 "<[1,2]><{\"a\":[3]}><[]>"                  },
+};
+
+START_TEST(gives_the_items_of_a_list_as_they_came)
+{
+    const char *text = lists[_i].text;
+    char got[200] = "";
+    struct json_raw_walk w;
+    struct json_raw item;
+
+    ck_assert(json_raw_begin_list(&w, text, strlen(text)));
+    while (json_raw_next_item(&w, &item)) {
+        ck_assert_ptr_null(item.key);
+        (void)snprintf(got + strlen(got), sizeof(got) - strlen(got), "<%.*s>", (int)item.n,
+                       item.value);
+    }
+    ck_assert_str_eq(got, lists[_i].items);
+    for (size_t n = 0; n < strlen(text); n++) { /* cut anywhere it ends, too */
+        auto_free char *part = xstrndup(text, n);
+
+        if (json_raw_begin_list(&w, part, n)) {
+            while (json_raw_next_item(&w, &item))
+                ck_assert(item.value + item.n <= part + n);
+        }
+    }
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
+    tcase_add_loop_test(t, gives_the_items_of_a_list_as_they_came, 0, ARRAY_LEN(lists));
     tcase_add_loop_test(t, gives_the_text_of_a_member_as_it_came, 0, ARRAY_LEN(rows));
     tcase_add_test(t, agrees_with_a_parser_about_every_member);
     tcase_add_loop_test(t, stays_within_a_text_that_is_cut_anywhere, 0, ARRAY_LEN(rows));

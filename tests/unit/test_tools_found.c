@@ -235,6 +235,95 @@ START_TEST(a_source_that_dies_keeps_what_was_found)
 }
 END_TEST
 
+/* Starts with the document in a file, whose servers may be anywhere. */
+static struct tools *start_with(const char *doc, char path[128])
+{
+    struct tools *t;
+
+    (void)snprintf(path, 128, "%s/t.json", place.dir);
+    rig_write(path, doc);
+    t = start("modules: [{name: t, openapi: t.json}]\n");
+    RIG_UNTIL(tools_is_ready(t));
+    return t;
+}
+
+static const struct {
+    const char *function, *args, *asked;
+} forms[] = {
+    {"t.each",  "{\"a\":[1234567890123456789,1.0,\"x y\"]}",
+     "/each?a=1234567890123456789&a=1.0&a=x%20y"                                                },
+    {"t.each",  "{\"a\":{\"k\":\"v\",\"l\":true}}",          "/each?k=v&l=true"                 },
+    {"t.each",  "{\"a\":[]}",                                "/each"                            },
+    {"t.comma", "{\"a\":[1,\"x,y\"],\"b\":0}",               "/comma?a=1,x%2Cy&b=0"             },
+    {"t.comma", "{\"a\":7}",                                 "/comma?a=7"                       },
+    {"t.space", "{\"a\":[1,2]}",                             "/space?a=1%202"                   },
+    {"t.pipe",  "{\"a\":[1,2]}",                             "/pipe?a=1%7C2"                    },
+    {"t.deep",  "{\"a\":{\"k\":1,\"l\":[2]}}",               "/deep?a%5Bk%5D=1&a%5Bl%5D=%5B2%5D"},
+    {"t.json",  "{\"a\":[1,2]}",                             "/json?a=%5B1%2C2%5D"              },
+    {"t.json",  "{\"a\":\"x\"}",                             "/json?a=%22x%22"                  },
+    {"t.place", "{\"a\":[9007199254740993,\"y\"]}",          "/p/9007199254740993,y"            },
+};
+
+START_TEST(arguments_are_written_in_the_documents_form)
+{
+    CLEANUP(buf_done) struct buf b = {.max = 65536};
+    static const char *const queries[][2] = {
+        {"each",  "\"schema\":{}"                                     },
+        {"comma", "\"explode\":false"                                 },
+        {"space", "\"style\":\"spaceDelimited\""                      },
+        {"pipe",  "\"style\":\"pipeDelimited\",\"explode\":false"     },
+        {"deep",  "\"style\":\"deepObject\",\"explode\":true"         },
+        {"json",  "\"content\":{\"application/json\":{\"schema\":{}}}"},
+    };
+    auto_free char *wanted = xasprintf("= \"GET %s HTTP/1.1\"", forms[_i].asked);
+    char path[128];
+    struct tools *t;
+
+    begin(answer_openapi, GOOD);
+    (void)buf_fmt(&b,
+                  "{\"openapi\":\"3.0.0\",\"servers\":[{\"url\":\"%s\"}],\"paths\":{"
+                  "\"/p/{a}\":{\"get\":{\"operationId\":\"place\",\"parameters\":[{\"name\":"
+                  "\"a\",\"in\":\"path\"}]}}",
+                  site.url);
+    for (size_t i = 0; i < ARRAY_LEN(queries); i++)
+        (void)buf_fmt(&b,
+                      ",\"/%s\":{\"get\":{\"operationId\":\"%s\",\"parameters\":[{\"name\":\"a\","
+                      "\"in\":\"query\",%s},{\"name\":\"b\",\"in\":\"query\"}]}}",
+                      queries[i][0], queries[i][0], queries[i][1]);
+    (void)buf_str(&b, "}}");
+    t = start_with(buf_get(&b), path);
+    rig_check_call(t, forms[_i].function, forms[_i].args, wanted);
+    (void)unlink(path);
+    end(t);
+}
+END_TEST
+
+START_TEST(operations_and_paths_may_have_servers_of_their_own)
+{
+    auto_free char *doc = NULL, *all = NULL;
+    char path[128];
+    struct tools *t;
+
+    begin(answer_openapi, GOOD);
+    doc = xasprintf("{\"openapi\":\"3.0.0\",\"servers\":[{\"url\":\"%s/v1\"}],\"paths\":{"
+                    "\"/a\":{\"get\":{\"operationId\":\"a\"}},"
+                    "\"/b\":{\"servers\":[{\"url\":\"%s/{v}/\",\"variables\":{\"v\":{\"default\":"
+                    "\"v2\"}}}],\"get\":{\"operationId\":\"b\"},\"post\":{\"operationId\":\"c\","
+                    "\"servers\":[{\"url\":\"%s\"}]},\"put\":{\"operationId\":\"far\",\"servers\":"
+                    "[{\"url\":\"http://192.0.2.1/\"}]}},"
+                    "\"/d\":{\"$ref\":\"other.json#/d\"}}}",
+                    site.url, site.url, site.url);
+    t = start_with(doc, path);
+    all = tools_catalogue(t, NULL);
+    rig_check_call(t, "t.a", "{}", "= \"GET /v1/a HTTP/1.1\"");
+    rig_check_call(t, "t.b", "{}", "= \"GET /v2/b HTTP/1.1\"");
+    rig_check_call(t, "t.c", "{}", "= \"POST /b HTTP/1.1\"");
+    ck_assert_ptr_null(strstr(all, "\"far\"")); /* nobody else gets the credentials */
+    (void)unlink(path);
+    end(t);
+}
+END_TEST
+
 /* Each of ten refers to all of them: written out it would never end. */
 static void put_tangle(struct buf *b)
 {
@@ -776,6 +865,8 @@ static void add_tests(TCase *t)
     tcase_set_timeout(t, (double)patient(60000) / 1000);
     tcase_add_test(t, operations_become_functions);
     tcase_add_test(t, a_document_beside_the_file_is_read);
+    tcase_add_loop_test(t, arguments_are_written_in_the_documents_form, 0, ARRAY_LEN(forms));
+    tcase_add_test(t, operations_and_paths_may_have_servers_of_their_own);
     tcase_add_test(t, schemas_that_hold_each_other_end);
     tcase_add_test(t, references_are_looked_up_so_often);
     tcase_add_test(t, a_reload_that_narrows_a_source_holds_at_once);

@@ -222,6 +222,32 @@ static char *tidy(struct span s)
     return out;
 }
 
+/*
+ * A model may fence its whole answer, as "markdown" or as nothing: then the program is a block within
+ * that one. Only one that is labelled and begins a line counts; what else stands there is a text.
+ */
+static bool find_inner(struct reading *r, struct span outer, struct span *ret)
+{
+    const char *s = outer.at;
+
+    while ((s = find_marks(r, s, outer.end, FENCE))) {
+        const char *rest = s + marks(r, s, outer.end);
+        struct block b;
+
+        if (!begins_line(r, s) || !is_label((struct span){rest, line_end(rest, outer.end)})) {
+            s = rest;
+            continue;
+        }
+        r->line_end = NULL; /* that of a line behind this one */
+        if (next_block(r, s, &b) && !is_blank(b.body)) {
+            *ret = b.body;
+            return true;
+        }
+        s = b.next > rest ? b.next : rest;
+    }
+    return false;
+}
+
 /* The block that counts. False: `*ret_fences` tells whether there was any at all. */
 static bool choose(const char *text, const char *end, char mark, struct span *ret, bool *ret_fences)
 {
@@ -234,16 +260,20 @@ static bool choose(const char *text, const char *end, char mark, struct span *re
         r.unclosed[i] = SIZE_MAX;
     *ret_fences = false;
     while (next_block(&r, s, &b)) {
+        bool is_python = is_label(b.label);
+
         s = b.next;
-        if (mark == '~' && !is_label(b.label))
+        if (!is_python && find_inner(&r, b.body, &b.body))
+            is_python = true;
+        if (mark == '~' && !is_python)
             continue;
         *ret_fences = true;
         if (is_blank(b.body))
             continue;
-        if (!has_best || is_label(b.label))
+        if (!has_best || is_python)
             *ret = b.body;
         has_best = true;
-        if (is_label(b.label))
+        if (is_python)
             break;
     }
     return has_best;

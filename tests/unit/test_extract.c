@@ -52,6 +52,16 @@ static const struct {
     {"```\na\n```\n```py\nb\n```\n```python\nc\n```",                              "b"                               },
     {"```json\n1\n```\n```\n2\n```",                                               "1"                               },
     {"```pythonic\na\n```\n```\nb\n```",                                           "a"                               },
+    /* a block within a text that is fenced itself */
+    {"````markdown\nSo:\n```python\nx\n```\nDone.\n````",                          "x"                               },
+    {"```markdown\n# So\n```python\nx\n```\nDone.\n```",                           "x"                               },
+    {"~~~~md\n~~~python\nx\n~~~\n~~~~",                                            "x"                               },
+    {"````\n```sh\npip\n```\n```py\nx\n```\n````",                                 "x"                               },
+    {"````md\n```python\n```\n```python\nx\n```\n````",                            "x"                               },
+    {"````md\n```python\n```\n````\n```python\ny\n```",                            "y"                               },
+    {"````md\n```sh\npip\n```\n````\n```python\ny\n```",                           "y"                               },
+    {"```text\nuse ```python\n```\n```\ny\n```",                                   "use ```python"                   },
+    {"````python\ns = '''\n```python\nx\n```\n'''\n````",                          "s = '''\n```python\nx\n```\n'''" },
     /* fences in the program */
     {"```python\ns = '''\na ``` b\n'''\nprint(s)\n```\n",                          "s = '''\na ``` b\n'''\nprint(s)" },
     {"````python\ns = '''\n```\n'''\n````",                                        "s = '''\n```\n'''"               },
@@ -82,8 +92,18 @@ END_TEST
 
 /* A hundred thousand fences, and each looks for its end. */
 static const char *const many[] = {
-    "```a\n", "```a ",   "````a\n```b\n", "   ````a\n  ```b\n````` x", "~~~a\n", "~~~py\n~~~ x\n",
-    "`",      "``` `` ", "```\na",
+    "```a\n",
+    "```a ",
+    "````a\n```b\n",
+    "   ````a\n  ```b\n````` x",
+    "~~~a\n",
+    "~~~py\n~~~ x\n",
+    "`",
+    "``` `` ",
+    "```\na",
+    "```a\n```py\n",
+    "````\n```python\n```\n",
+    "````\n```py ",
 };
 
 START_TEST(time_grows_with_the_text_alone)

@@ -70,7 +70,26 @@ def of_numpy(value: object) -> object:
         return (value / numpy.timedelta64(1, "s")).tolist()  # type: ignore[operator]
     plain = value.tolist()  # type: ignore[attr-defined]
     # Some scalars have no Python type and are their own item.
+    if isinstance(plain, numpy.floating):
+        return float(plain)
     return value if isinstance(plain, numpy.generic) else plain
+
+
+def unique(names: list[object]) -> list[object]:
+    """Columns of one name would leave one value: the others are called as read_csv calls them."""
+    taken = set(names)
+    if len(taken) == len(names):
+        return names
+    seen: set[object] = set()
+    found: list[object] = []
+    for name in names:
+        other, number = name, 0
+        while other in seen or (number and other in taken):
+            number += 1
+            other = f"{name}.{number}"
+        seen.add(other)
+        found.append(other)
+    return found
 
 
 class Records:
@@ -80,7 +99,7 @@ class Records:
         self.frame = frame
 
     def __iter__(self) -> Iterator[dict[object, object]]:
-        names = list(self.frame.columns)  # type: ignore[attr-defined]
+        names = unique(list(self.frame.columns))  # type: ignore[attr-defined]
         for row in self.frame.itertuples(index=False, name=None):  # type: ignore[attr-defined]
             yield dict(zip(names, row))
 

@@ -97,7 +97,7 @@ class Encoder:
         if value is None or type(value) in (bool, int):
             return self.text(json.dumps(value))
         plain = science.plain_of(value)
-        if plain is value or not isinstance(plain, (str, bool, int)):
+        if plain is value or not isinstance(plain, (str, bool, int, float)):
             return self.text(represent(value))
         return self.key(plain)
 

@@ -178,6 +178,7 @@ def test_clean_keeps_what_is_text() -> None:
         (datetime.time(3, 4), "03:04:00"),
         (datetime.timedelta(1), "datetime.timedelta(days=1)"),
         ({datetime.date(2026, 1, 2): 1}, {"2026-01-02": 1}),
+        ({1.5: 1, decimal.Decimal("2.5"): 2}, {"1.5": 1, "2.5": 2}),
         (decimal.Decimal("1.10"), 1.1),
         (decimal.Decimal("5"), 5),
         (decimal.Decimal("1E+20"), 10**20),
@@ -188,7 +189,7 @@ def test_clean_keeps_what_is_text() -> None:
         (decimal.Decimal("0E+999999"), "0E+999999"),
         (fractions.Fraction(1, 3), "Fraction(1, 3)"),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_types_of_the_standard_library(thing: object, wanted: object) -> None:
     assert decoded(thing) == wanted

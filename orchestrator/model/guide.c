@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/io.h"
@@ -41,11 +42,16 @@ void guide_done(struct guide *g)
 
 static int open_file(const struct guide *g, struct err *err)
 {
-    int fd = g->dir_fd < 0
-                 ? open(g->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-                 : openat(g->dir_fd, path_base(g->path), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    auto_fd int fd = g->dir_fd < 0
+                         ? open(g->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+                         : openat(g->dir_fd, path_base(g->path), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
 
-    return fd < 0 ? err_sys(err, "open") : fd;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_sys(err, "open");
+    if (!S_ISREG(st.st_mode)) /* a pipe would be waited for */
+        return err_set(err, ERR_INVALID, "it is no file");
+    return take_fd(&fd);
 }
 
 static int read_all(int fd, struct buf *b, struct err *err)
@@ -60,33 +66,42 @@ static int read_all(int fd, struct buf *b, struct err *err)
     return n < 0 ? -1 : 0;
 }
 
-static int read_text(const struct guide *g, struct buf *b, struct err *err)
-{
-    auto_fd int fd = open_file(g, err);
-
-    if (fd < 0 || read_all(fd, b, err) < 0)
-        return -1;
-    if (str_is_blank(buf_get(b), b->len))
-        return err_set(err, ERR_INVALID, "it is empty");
-    if (utf8_valid_prefix(b->data, b->len) != b->len || memchr(b->data, '\0', b->len))
-        return err_set(err, ERR_INVALID, "it is not a UTF-8 text");
-    return 0;
-}
-
+/* Without blanks around it, and without the mark that some editors put in front. */
 static char *strip(const char *s, size_t n)
 {
-    n = str_trim(&s, n);
+    static const char mark[] = {'\xEF', '\xBB', '\xBF'};
+    size_t k = n >= sizeof(mark) && memcmp(s, mark, sizeof(mark)) == 0 ? sizeof(mark) : 0;
+
+    s += k;
+    n = str_trim(&s, n - k);
     return xstrndup(s, n);
+}
+
+static int read_text(const struct guide *g, char **ret, struct err *err)
+{
+    auto_fd int fd = open_file(g, err);
+    CLEANUP(buf_done) struct buf b = {0};
+    auto_free char *text = NULL;
+
+    buf_init(&b, GUIDE_MAX);
+    if (fd < 0 || read_all(fd, &b, err) < 0)
+        return -1;
+    if (utf8_valid_prefix(buf_get(&b), b.len) != b.len || memchr(buf_get(&b), '\0', b.len))
+        return err_set(err, ERR_INVALID, "it is not a UTF-8 text");
+    text = strip(buf_get(&b), b.len);
+    if (!*text)
+        return err_set(err, ERR_INVALID, "it is empty");
+    *ret = TAKE(text);
+    return 0;
 }
 
 char *guide_read(const struct guide *g)
 {
-    CLEANUP(buf_done) struct buf text = {0};
     struct err err = {0};
+    char *text = NULL;
 
-    buf_init(&text, GUIDE_MAX);
     if (read_text(g, &text, &err) == 0)
-        return strip(text.data, text.len);
+        return text;
     log_warning("guide '%s': %s; the built-in one is used (start from prompt-guide.txt.example)",
                 g->path, err.msg);
     return xstrdup(fallback);

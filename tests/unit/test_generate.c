@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/io.h"
@@ -598,22 +599,41 @@ END_TEST
 
 /* ---- the guide ---- */
 
-static void write_guide(int dir, const char *text)
+static void write_guide(int dir, const char *text, size_t n)
 {
     auto_fd int fd = openat(dir, "guide.txt", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
     ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(io_write_all(fd, text, strlen(text), INT64_MAX, NULL), 0);
+    ck_assert_int_eq(io_write_all(fd, text, n, INT64_MAX, NULL), 0);
 }
 
+static void check_built_in(const struct guide *g)
+{
+    auto_free char *text = guide_read(g);
+
+    ck_assert_ptr_nonnull(strstr(text, "one complete Python 3 program"));
+}
+
+#define GUIDE(text) text, sizeof(text) - 1
+
 static const struct {
-    const char *text, *guide; /* NULL: the built-in one */
+    const char *text;
+    size_t n;
+    const char *guide; /* NULL: the built-in one */
 } guides[] = {
-    {"\n  be brief \n\n", "be brief"},
-    {"x",                 "x"       },
-    {"",                  NULL      },
-    {" \n",               NULL      },
-    {"\xFF",              NULL      },
+    {GUIDE("\n  be brief \n\n"),            "be brief"},
+    {GUIDE("x"),                            "x"       },
+    {GUIDE(""),                             NULL      },
+    {GUIDE(" \n"),                          NULL      },
+    {GUIDE("\xEF\xBB\xBF\r\nbe brief\r\n"), "be brief"}, /* as editors of Windows save it */
+    {GUIDE("\xEF\xBB\xBF"),                 NULL      },
+    {GUIDE("\xFF\xFE"
+           "b\0e\0"),
+     NULL                                             },
+    {GUIDE("20 \xB0"
+           "C"),
+     NULL                                             },
+    {GUIDE("be\0brief"),                    NULL      },
 };
 
 START_TEST(the_guide_is_read_at_every_request)
@@ -631,14 +651,43 @@ START_TEST(the_guide_is_read_at_every_request)
     for (size_t i = 0; i < ARRAY_LEN(guides); i++) {
         auto_free char *text = NULL;
 
-        write_guide(fd, guides[i].text);
+        write_guide(fd, guides[i].text, guides[i].n);
+        if (!guides[i].guide) {
+            check_built_in(&g);
+            continue;
+        }
         text = guide_read(&g);
-        if (guides[i].guide)
-            ck_assert_str_eq(text, guides[i].guide);
-        else
-            ck_assert_ptr_nonnull(strstr(text, "one complete Python 3 program"));
+        ck_assert_str_eq(text, guides[i].guide);
     }
     ck_assert_int_eq(unlinkat(fd, "guide.txt", 0), 0);
+    ck_assert_int_eq(rmdir(dir), 0);
+    guide_done(&g);
+}
+END_TEST
+
+START_TEST(what_cannot_be_the_guide_does_not_stand_in_the_way)
+{
+    char dir[] = "/tmp/oneshot-guide-XXXXXX";
+    auto_free char *path = NULL, *large = xcalloc(1, (512 << 10) + 1);
+    auto_fd int fd = -1;
+    struct guide g;
+
+    log_init("test", LOG_ERROR, LOG_TEXT, open("/dev/null", O_WRONLY | O_CLOEXEC));
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    path = xasprintf("%s/guide.txt", dir);
+    guide_init(&g, path);
+    check_built_in(&g); /* there is none */
+    memset(large, 'x', (512 << 10) + 1);
+    write_guide(fd, large, (512 << 10) + 1);
+    check_built_in(&g);
+    ck_assert_int_eq(unlinkat(fd, "guide.txt", 0), 0);
+    ck_assert_int_eq(mkfifoat(fd, "guide.txt", 0600), 0); /* nobody writes into it */
+    check_built_in(&g);
+    ck_assert_int_eq(unlinkat(fd, "guide.txt", 0), 0);
+    ck_assert_int_eq(mkdirat(fd, "guide.txt", 0700), 0);
+    check_built_in(&g);
+    ck_assert_int_eq(unlinkat(fd, "guide.txt", AT_REMOVEDIR), 0);
     ck_assert_int_eq(rmdir(dir), 0);
     guide_done(&g);
 }
@@ -654,6 +703,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_model_that_takes_all_the_time_leaves_the_best_there_is);
     tcase_add_test(t, without_a_key_nothing_is_asked);
     tcase_add_test(t, the_guide_is_read_at_every_request);
+    tcase_add_test(t, what_cannot_be_the_guide_does_not_stand_in_the_way);
 }
 
 UNIT_MAIN("generate", add_tests)

@@ -133,6 +133,12 @@ static void put_line(struct exchange *x, char *line)
     x->lines[x->n++] = line;
 }
 
+static void exchange_done(struct exchange *x)
+{
+    for (size_t i = 0; i < x->own_n; i++)
+        free(x->own[i]);
+}
+
 /* As it is where a header may be so, else in base64. */
 static char *header_value(const char *text)
 {
@@ -279,8 +285,7 @@ static int exchange(struct mcp *m, const struct talk *t, const struct ask *ask,
     if (ret->message.error)
         secrets_hide(way->secrets, ret->message.error, strlen(ret->message.error));
     mcp_reader_done(&x.reader);
-    for (size_t i = 0; i < x.own_n; i++)
-        free(x.own[i]);
+    exchange_done(&x);
     return rc < 0 ? err_set(err, why.kind, "%s", why.msg) : 0;
 }
 
@@ -561,4 +566,24 @@ void mcp_call(struct mcp *m, const struct tool_function *f, const struct argumen
     else
         read_answer(f, way, &got, ret);
     mcp_message_done(&got.message);
+}
+
+/* ---- the end ---- */
+
+void mcp_end(struct mcp *m, const struct tool_way *way)
+{
+    const struct ask nothing = {.method = ""};
+    CLEANUP(fetch_reply_done) struct fetch_reply reply = {0};
+    struct exchange x = {0};
+    struct talk t = current(m);
+
+    if (!t.is_open || !*t.session)
+        return;
+    put_headers(&x, m, &t, &nothing);
+    x.q = (struct fetch_request){
+        .url = m->url, .method = "DELETE", .accept = "*/*", .headers = x.lines};
+    tool_way_fill(way, &x.q);
+    fetch_reply_init(&reply, way->reply_max);
+    (void)!tool_fetch(&x.q, &reply, NULL); /* it may have no such thing */
+    exchange_done(&x);
 }

@@ -21,6 +21,9 @@ void mcp_free(struct mcp *m);
 int mcp_discover(struct mcp *m, const struct tool_way *way, struct tool_module *to,
                  struct err *err) MUST_CHECK;
 
+/* Says that the session is over, where there is one: some servers keep what nobody ends. */
+void mcp_end(struct mcp *m, const struct tool_way *way);
+
 void mcp_call(struct mcp *m, const struct tool_function *f, const struct arguments *args,
               const struct tool_way *way, struct host_answer *ret);
 

@@ -77,7 +77,10 @@ static int discover_mcp(struct tool_module *m, const struct tool_way *way, struc
     auto_free char *url = with_query(m->about, m->about->mcp);
 
     m->mcp = mcp_new(url, tools_config_headers(m->about, NULL));
-    return mcp_discover(m->mcp, way, m, err);
+    if (mcp_discover(m->mcp, way, m, err) == 0)
+        return 0;
+    mcp_end(m->mcp, way);
+    return -1;
 }
 
 int source_discover(struct tools_config *config, const struct module_config *about,

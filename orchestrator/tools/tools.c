@@ -29,6 +29,9 @@ enum {
     DISCOVER_MS = 20000,
     RETRY_FIRST_MS = 1000,
     RETRY_MAX_MS = 60000,
+    END_MS = 2000,  /* of a session; and of all when the service stops */
+    LEAVE_MS = 200, /* after which a set that was in use may be in use no more */
+    END_REPLY = 4096,
     CACHED_MAX = 64,
 };
 
@@ -61,6 +64,8 @@ struct tools {
     unsigned turn;               /* how often it was read */
     struct slot *slots;          /* one for each of its modules */
     struct toolset *set;
+    struct toolset **leaving; /* those before it: calls may be under way in them */
+    size_t leaving_n;
     struct cached cache[CACHED_MAX]; /* catalogues of this set */
     size_t cached_n;
 };
@@ -89,7 +94,10 @@ static void make_set(struct tools *t)
         if (t->slots[i].module)
             toolset_add(set, t->slots[i].module);
     }
-    toolset_drop(t->set);
+    if (t->set) {
+        t->leaving = xarray(t->leaving, t->leaving_n + 1, sizeof(struct toolset *));
+        t->leaving[t->leaving_n++] = t->set;
+    }
     t->set = set;
     forget_cache(t);
 }
@@ -135,6 +143,58 @@ static void take_config(struct tools *t, struct tools_config *config)
     t->turn++;
     make_set(t);
     (void)pthread_cond_broadcast(&t->change);
+}
+
+/* ---- what was replaced ---- */
+
+/* Before the last reference of a module is dropped; without the lock. */
+static void end_module(const struct tools *t, struct tool_module *m, int64_t deadline_ms)
+{
+    const struct tool_way way = {
+        .pool = t->pool,
+        .ca_pem = t->files.ca_pem,
+        .uses_proxy = m->about->uses_proxy,
+        .secrets = m->config->secrets,
+        .deadline_ms = deadline_ms,
+        .reply_max = END_REPLY,
+    };
+
+    if (m->mcp && atomic_load(&m->refs) == 1)
+        mcp_end(m->mcp, &way);
+}
+
+static void end_set(const struct tools *t, struct toolset *set, int64_t deadline_ms)
+{
+    for (size_t i = 0; i < set->n; i++)
+        end_module(t, set->modules[i], deadline_ms);
+    toolset_drop(set);
+}
+
+/* One that nobody uses any more: nobody can take it again. Gives the lock up. False: none. */
+static bool end_one(struct tools *t)
+{
+    for (size_t i = 0; i < t->leaving_n; i++) {
+        struct toolset *set = t->leaving[i];
+
+        if (atomic_load(&set->refs) > 1)
+            continue;
+        t->leaving[i] = t->leaving[--t->leaving_n];
+        (void)pthread_mutex_unlock(&t->lock);
+        end_set(t, set, clock_ms() + END_MS);
+        (void)pthread_mutex_lock(&t->lock);
+        return true;
+    }
+    return false;
+}
+
+static void end_all(struct tools *t)
+{
+    int64_t deadline = clock_ms() + END_MS;
+
+    for (size_t i = 0; i < t->leaving_n; i++)
+        end_set(t, t->leaving[i], deadline);
+    free(t->leaving);
+    end_set(t, t->set, deadline);
 }
 
 /* ---- discovery ---- */
@@ -199,20 +259,30 @@ static void discover(struct tools *t, size_t index)
     (void)pthread_mutex_unlock(&t->lock);
     (void)!source_discover(config, about, &t->files, &way, &found, &why);
     (void)pthread_mutex_lock(&t->lock);
-    if (turn == t->turn && !t->is_stopping)
+    if (turn == t->turn && !t->is_stopping) {
         settle(t, &t->slots[index], found, &why);
+    } else if (found) {
+        (void)pthread_mutex_unlock(&t->lock);
+        end_module(t, found, clock_ms() + END_MS);
+        (void)pthread_mutex_lock(&t->lock);
+    }
     tools_config_drop(config);
 }
 
+/* ---- the thread ---- */
+
 static void wait_until(struct tools *t, const struct slot *due)
 {
+    int64_t until = due ? due->due_ms : INT64_MAX, leave = clock_ms() + LEAVE_MS;
     struct timespec at;
 
-    if (!due) {
+    if (t->leaving_n && leave < until)
+        until = leave;
+    if (until == INT64_MAX) {
         (void)pthread_cond_wait(&t->change, &t->lock);
         return;
     }
-    at = (struct timespec){.tv_sec = due->due_ms / 1000, .tv_nsec = due->due_ms % 1000 * 1000000};
+    at = (struct timespec){.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
     (void)pthread_cond_timedwait(&t->change, &t->lock, &at);
 }
 
@@ -226,7 +296,7 @@ static void *discover_all(void *arg)
 
         if (due && due->due_ms <= clock_ms())
             discover(t, (size_t)(due - t->slots));
-        else
+        else if (!end_one(t))
             wait_until(t, due);
     }
     (void)pthread_mutex_unlock(&t->lock);
@@ -295,7 +365,7 @@ void tools_free(struct tools *t)
         (void)pthread_join(t->thread, NULL);
     slots_free(t->slots, t->config->n);
     forget_cache(t);
-    toolset_drop(t->set);
+    end_all(t);
     tools_config_drop(t->config);
     fetch_pool_free(t->pool);
     gates_free(t->gates);

@@ -1,13 +1,17 @@
 /* Functions that are found: in an OpenAPI document, at an MCP server of either era. */
 #include "tools_rig.h"
 
+#include <stdatomic.h>
+
 static struct rig_site site;
 static struct rig_place place;
+static atomic_uint sessions; /* that were begun: S1, S2 … */
 
 static void begin(rig_answer *answer, int mode)
 {
     rig_site_begin(&site, answer);
     rig_set_mode(&site, mode);
+    atomic_store(&sessions, 0);
     rig_place_begin(&place);
     ck_assert_int_eq(setenv("RIG_URL", site.url, 1), 0);
 }
@@ -429,6 +433,8 @@ enum {
     BAD = 64,  /* with LOST: says 400 */
     RPC = 128, /* with BAD: says it as JSON-RPC */
     WRONG = BAD | RPC,
+    SLOW = 256, /* calls are answered when the mode is another one */
+    NO_LIST = 512,
 };
 
 static const char mcp_text[] = "modules:\n"
@@ -442,6 +448,9 @@ static void say_rpc(const char *request, const char *result, struct buf *reply)
     bool is_sse = result && rig_mode(&site) & SSE;
     const char *id = strstr(request, "\"id\":");
     CLEANUP(buf_done) struct buf b = {.max = 65536};
+    auto_free char *head =
+        xasprintf("Content-Type: %s\r\nMcp-Session-Id: S%u\r\n",
+                  is_sse ? "text/event-stream" : "application/json", atomic_load(&sessions));
 
     if (is_sse)
         (void)buf_str(&b,
@@ -453,10 +462,7 @@ static void say_rpc(const char *request, const char *result, struct buf *reply)
     else
         (void)buf_str(&b, "\"error\":{\"code\":-32601,\"message\":\"Method not found\"}}");
     (void)buf_str(&b, is_sse ? "\n\n" : "");
-    rig_say(reply, result || !(rig_mode(&site) & MODERN) ? "200 OK" : "404 No",
-            is_sse ? "Content-Type: text/event-stream\r\nMcp-Session-Id: S1\r\n"
-                   : "Content-Type: application/json\r\nMcp-Session-Id: S1\r\n",
-            buf_get(&b));
+    rig_say(reply, result || !(rig_mode(&site) & MODERN) ? "200 OK" : "404 No", head, buf_get(&b));
 }
 
 static const char *list_tools(const char *request)
@@ -519,6 +525,7 @@ static void answer_mcp(struct rig_site *s, const char *request, struct buf *repl
         say_rpc(request, mode & MODERN ? "\"supportedVersions\":[\"2026-07-28\"]" : NULL, reply);
     } else if (strstr(request, "\"initialize\"")) {
         rig_set_mode(s, mode & ~(LOST | BAD | RPC));
+        (void)atomic_fetch_add(&sessions, 1);
         say_rpc(request, "\"protocolVersion\":\"2025-06-18\",\"capabilities\":{}", reply);
     } else if (strstr(request, "notifications/initialized")) {
         rig_say(reply, "202 Accepted", "", "");
@@ -527,8 +534,12 @@ static void answer_mcp(struct rig_site *s, const char *request, struct buf *repl
     } else if (mode == WRONG) {
         rig_say(reply, "400 Bad", "", wrong_rpc);
     } else if (strstr(request, "\"tools/list\"")) {
-        say_rpc(request, list_tools(request), reply);
+        say_rpc(request, mode & NO_LIST ? NULL : list_tools(request), reply);
+    } else if (strncmp(request, "DELETE ", 7) == 0) {
+        rig_say(reply, "204 No Content", "", "");
     } else {
+        while (rig_mode(s) & SLOW)
+            (void)poll(NULL, 0, 1);
         say_rpc(request, call_tool(request), reply);
     }
 }
@@ -599,6 +610,108 @@ START_TEST(calls_say_what_their_era_wants)
         ck_assert_ptr_null(strstr(asked, "Mcp-Method"));
         ck_assert_ptr_null(strstr(asked, "_meta"));
     }
+    end(t);
+}
+END_TEST
+
+static void *call_patiently(void *t)
+{
+    struct host_answer a = rig_call_within(t, "weather.say", "{}", RIG_WAIT_MS, NULL);
+
+    rig_answer_done(&a);
+    return NULL;
+}
+
+/* Whether the server was told that this session is over. */
+static bool has_ended(const char *session)
+{
+    auto_free char *asked = rig_asked(&site);
+    auto_free char *line = xasprintf("\r\nMcp-Session-Id: %s\r\n", session);
+
+    for (const char *at = asked; (at = strstr(at, "DELETE /mcp HTTP/1.1\r\n")); at++) {
+        const char *found = strstr(at, line), *head = strstr(at, "\r\n\r\n");
+
+        if (found && found < head)
+            return true;
+    }
+    return false;
+}
+
+static bool has_asked(const char *words)
+{
+    auto_free char *asked = rig_asked(&site);
+
+    return strstr(asked, words);
+}
+
+/* Ready it is before, too, with what was found before: the session tells that it is another one. */
+static void reload_found(struct tools *t)
+{
+    unsigned before = atomic_load(&sessions);
+    struct err e = {0};
+
+    ck_assert_int_eq(tools_reload(t, &e), 0);
+    if (rig_mode(&site) & MODERN)
+        return;
+    RIG_UNTIL(atomic_load(&sessions) > before && tools_is_ready(t));
+}
+
+START_TEST(a_session_is_ended_when_it_is_over)
+{
+    struct tools *t;
+
+    begin(answer_mcp, eras[_i]);
+    t = start(mcp_text);
+    RIG_UNTIL(tools_is_ready(t));
+    reload_found(t);
+    if (eras[_i] & MODERN) {
+        tools_free(t);
+        ck_assert(!has_asked("DELETE"));
+    } else {
+        RIG_UNTIL(has_ended("S1"));
+        ck_assert(!has_ended("S2"));
+        rig_check_call(t, "weather.say", "{}", "= \"a\\nb\"");
+        tools_free(t);
+        ck_assert(has_ended("S2"));
+    }
+    rig_site_end(&site);
+    rig_place_end(&place);
+}
+END_TEST
+
+/* A call that was under way when its module was replaced keeps its session to the end. */
+START_TEST(a_session_that_is_in_use_is_not_ended)
+{
+    pthread_t caller;
+    struct tools *t;
+
+    begin(answer_mcp, 0);
+    t = start(mcp_text);
+    RIG_UNTIL(tools_is_ready(t));
+    rig_set_mode(&site, SLOW);
+    ck_assert_int_eq(pthread_create(&caller, NULL, call_patiently, t), 0);
+    RIG_UNTIL(has_asked("\"tools/call\""));
+    reload_found(t);
+    reload_found(t);
+    RIG_UNTIL(has_ended("S2")); /* and the one before it was looked at first */
+    ck_assert(!has_ended("S1"));
+    rig_set_mode(&site, 0);
+    ck_assert_int_eq(pthread_join(caller, NULL), 0);
+    RIG_UNTIL(has_ended("S1"));
+    end(t);
+}
+END_TEST
+
+/* Each try has its own; without an end there would be one more every minute. */
+START_TEST(a_session_of_a_discovery_that_fails_is_ended)
+{
+    struct tools *t;
+
+    begin(answer_mcp, NO_LIST);
+    t = start(mcp_text);
+    RIG_UNTIL(has_ended("S1"));
+    rig_set_mode(&site, 0);
+    RIG_UNTIL(tools_is_ready(t));
     end(t);
 }
 END_TEST
@@ -756,14 +869,6 @@ START_TEST(what_all_servers_describe_is_bounded_together)
 }
 END_TEST
 
-static void *call_patiently(void *t)
-{
-    struct host_answer a = rig_call_within(t, "weather.say", "{}", RIG_WAIT_MS, NULL);
-
-    rig_answer_done(&a);
-    return NULL;
-}
-
 /* One call begins the session anew, which the server holds up; the other has less time. */
 START_TEST(a_call_does_not_wait_for_anothers_session_beyond_its_time)
 {
@@ -874,6 +979,9 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_source_that_dies_keeps_what_was_found);
     tcase_add_loop_test(t, tools_of_a_server_become_functions, 0, ARRAY_LEN(eras));
     tcase_add_loop_test(t, calls_say_what_their_era_wants, 0, ARRAY_LEN(eras));
+    tcase_add_loop_test(t, a_session_is_ended_when_it_is_over, 0, ARRAY_LEN(eras));
+    tcase_add_test(t, a_session_that_is_in_use_is_not_ended);
+    tcase_add_test(t, a_session_of_a_discovery_that_fails_is_ended);
     tcase_add_loop_test(t, a_lost_session_is_begun_anew, 0, ARRAY_LEN(losses));
     tcase_add_test(t, a_bad_request_loses_no_session);
     tcase_add_test(t, what_a_server_describes_holds_no_credential);

@@ -253,10 +253,19 @@ static bool has_wire(const struct tool_function *f, const char *wire)
     return false;
 }
 
+/* Only ever told by the service, `required` or not. The word may stand beside a reference. */
+static bool is_read_only(struct found *f, const cJSON *property)
+{
+    const cJSON *schema = found_follow(f, property);
+
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(property, "readOnly")) ||
+           cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(schema, "readOnly"));
+}
+
 static bool add_property(struct found *f, struct tool_function *to, const cJSON *one,
                          bool is_required)
 {
-    if (has_wire(to, one->string))
+    if (has_wire(to, one->string) || is_read_only(f, one))
         return true;
     if (!found_add(to, one->string, TOOL_IN_BODY, found_copy(f, one)))
         return false;

@@ -422,7 +422,7 @@ int openapi_read(struct tool_module *m, const char *place, const char *text, siz
     int rc;
 
     if (!doc)
-        return -1;
+        return err_wrap(err, "the document is not JSON");
     if (!str_starts(json_get_text(doc, "openapi"), "3."))
         return err_set(err, ERR_INVALID, "it is no OpenAPI 3 document");
     rc = find_base(&r, err);

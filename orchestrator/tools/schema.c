@@ -288,7 +288,11 @@ static int check_object(struct checking *c, const cJSON *schema, const cJSON *va
 
     cJSON_ArrayForEach(one, get(schema, "required"))
     {
-        if (cJSON_IsString(one) && !find(c, value, one->valuestring))
+        const char *name = cJSON_GetStringValue(one);
+
+        /* What is read-only is the service's to say. */
+        if (name && !find(c, value, name) &&
+            !cJSON_IsTrue(get(find(c, get(schema, "properties"), name), "readOnly")))
             return err_set(c->err, ERR_INVALID, "argument '%s' lacks '%.60s'", c->path,
                            one->valuestring);
     }

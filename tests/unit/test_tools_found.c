@@ -189,10 +189,10 @@ static const struct {
     int mode;
     const char *says;
 } dead[] = {
-    {DEAD,    "module 'stock': status 503\n"                            },
-    {FOREIGN, "module 'stock': the document sends calls to another host"},
-    {OLD,     "module 'stock': it is no OpenAPI 3 document\n"           },
-    {GARBAGE, "module 'stock': Expecting value"                         },
+    {DEAD,    "module 'stock': status 503\n"                             },
+    {FOREIGN, "module 'stock': the document sends calls to another host" },
+    {OLD,     "module 'stock': it is no OpenAPI 3 document\n"            },
+    {GARBAGE, "module 'stock': the document is not JSON: Expecting value"},
 };
 
 START_TEST(a_dead_source_is_tried_again)
@@ -323,6 +323,41 @@ START_TEST(operations_and_paths_may_have_servers_of_their_own)
     rig_check_call(t, "t.b", "{}", "= \"GET /v2/b HTTP/1.1\"");
     rig_check_call(t, "t.c", "{}", "= \"POST /b HTTP/1.1\"");
     ck_assert_ptr_null(strstr(all, "\"far\"")); /* nobody else gets the credentials */
+    (void)unlink(path);
+    end(t);
+}
+END_TEST
+
+START_TEST(what_only_the_service_says_is_no_argument)
+{
+    auto_free char *all = NULL;
+    auto_free char *asked = NULL;
+    auto_free char *doc = NULL;
+    char path[128];
+    struct tools *t;
+
+    begin(answer_openapi, GOOD);
+    doc = xasprintf(
+        "{\"openapi\":\"3.0.0\",\"servers\":[{\"url\":\"%s\"}],\"s\":{\"Id\":{\"type\":\"integer\","
+        "\"readOnly\":true},\"Item\":{\"type\":\"object\",\"required\":[\"id\",\"name\",\"at\"],"
+        "\"properties\":{\"id\":{\"$ref\":\"#/s/Id\"},\"name\":{},\"at\":{\"readOnly\":true},"
+        "\"parts\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/s/Item\"}}}}},\"paths\":{\"/"
+        "a\":{\"post\":{"
+        "\"operationId\":\"a\",\"requestBody\":{\"content\":{\"application/"
+        "json\":{\"schema\":{\"$ref\":"
+        "\"#/s/Item\"}}}}}}}}",
+        site.url);
+    t = start_with(doc, path);
+    all = tools_catalogue(t, NULL);
+    ck_assert_ptr_nonnull(strstr(all, "\"name\":\"name\""));
+    ck_assert_ptr_null(strstr(all, "\"name\":\"id\""));
+    ck_assert_ptr_null(strstr(all, "\"name\":\"at\""));
+    rig_check_call(t, "t.a", "{\"name\":\"x\",\"parts\":[{\"name\":\"y\"}]}",
+                   "= \"POST /a HTTP/1.1\"");
+    asked = rig_asked(&site);
+    ck_assert_str_eq(rig_body(asked), "{\"name\":\"x\",\"parts\":[{\"name\":\"y\"}]}");
+    rig_check_failure(t, "t.a", "{\"name\":\"x\",\"parts\":[{\"id\":1}]}", HOST_INVALID,
+                      "argument 'parts[0]' lacks 'name'");
     (void)unlink(path);
     end(t);
 }
@@ -971,6 +1006,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, operations_become_functions);
     tcase_add_test(t, a_document_beside_the_file_is_read);
     tcase_add_loop_test(t, arguments_are_written_in_the_documents_form, 0, ARRAY_LEN(forms));
+    tcase_add_test(t, what_only_the_service_says_is_no_argument);
     tcase_add_test(t, operations_and_paths_may_have_servers_of_their_own);
     tcase_add_test(t, schemas_that_hold_each_other_end);
     tcase_add_test(t, references_are_looked_up_so_often);

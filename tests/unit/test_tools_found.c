@@ -543,6 +543,22 @@ static const char lost_rpc[] = "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-32000,
 static const char wrong_rpc[] = "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-32602,\"message\":"
                                 "\"Invalid params\"},\"id\":null}";
 
+/* What a session is for. */
+static void answer_in_session(struct rig_site *s, const char *request, struct buf *reply)
+{
+    int mode = rig_mode(s);
+
+    if (strncmp(request, "DELETE ", 7) == 0) {
+        rig_say(reply, "204 No Content", "", "");
+    } else if (strstr(request, "\"tools/list\"")) {
+        say_rpc(request, mode & NO_LIST ? NULL : list_tools(request), reply);
+    } else {
+        while (rig_mode(s) & SLOW)
+            (void)poll(NULL, 0, 1);
+        say_rpc(request, call_tool(request), reply);
+    }
+}
+
 static void answer_mcp(struct rig_site *s, const char *request, struct buf *reply)
 {
     int mode = rig_mode(s);
@@ -568,14 +584,8 @@ static void answer_mcp(struct rig_site *s, const char *request, struct buf *repl
         rig_say(reply, mode & BAD ? "400 Bad" : "404 No", "", mode & RPC ? lost_rpc : "who?");
     } else if (mode == WRONG) {
         rig_say(reply, "400 Bad", "", wrong_rpc);
-    } else if (strstr(request, "\"tools/list\"")) {
-        say_rpc(request, mode & NO_LIST ? NULL : list_tools(request), reply);
-    } else if (strncmp(request, "DELETE ", 7) == 0) {
-        rig_say(reply, "204 No Content", "", "");
     } else {
-        while (rig_mode(s) & SLOW)
-            (void)poll(NULL, 0, 1);
-        say_rpc(request, call_tool(request), reply);
+        answer_in_session(s, request, reply);
     }
 }
 

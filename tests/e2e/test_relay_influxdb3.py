@@ -3,8 +3,10 @@ from INFLUX_URL by Arrow Flight and plots."""
 
 import base64
 import os
+import re
 
 import pytest
+from service import TOP
 from standins import programs
 from standins.running import HEAVY, StandIn
 
@@ -45,6 +47,20 @@ def test_slicks_reads_and_plots_through_the_relay(running, influxdb3):
     assert {query["transport"] for query in asked} == {"flight"}
     assert not any(query["error"] for query in asked)
     assert 'target="influxdb3:8181"' in running.log()
+
+
+def test_the_guides_program_plots_through_the_relay(running):
+    """As somebody copies the example of the guide, and a model copies it from there."""
+    guide = (TOP / "prompt-guide.txt.example").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", guide, re.M | re.S)
+    (program,) = [block for block in blocks if "datetime.now(timezone.utc)" in block]
+    got = running.telemetry(program).json
+    assert got["ok"], got["std_err"]
+    assert re.search(r"^3\d\d\d points of INV_DC_Bus_Voltage and INV_DC_Bus_Current$",
+                     got["std_out"], re.M), got["std_out"]
+    (picture,) = got["output_files"]
+    assert picture["filename"] == "voltage_vs_current.png"
+    assert base64.b64decode(picture["b64_data"]).startswith(PNG)
 
 
 def test_only_its_own_variables_reach_the_program(running):

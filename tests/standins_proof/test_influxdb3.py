@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import subprocess
 import sys
 
@@ -152,6 +153,62 @@ def run_program(data, place, code):
                           text=True, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3600 points from" in done.stdout
+
+
+# ---- the guide's programs ----
+
+GUIDE = (running.TESTS.parent / "prompt-guide.txt.example").read_text()
+LAST_HOUR = "datetime.now(timezone.utc)"
+
+
+def program_of_guide(words):
+    blocks = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.M | re.S)
+    (found,) = [block for block in blocks if "slicks" in block and words in block]
+    return found
+
+
+def run_as_copied(url, place, code):
+    return subprocess.run([sys.executable, "-c", code], cwd=place, env=settings_of(url),
+                          text=True, capture_output=True, timeout=60, check=False)
+
+
+def colours(path):
+    with Image.open(path) as picture:
+        picture.load()
+        return len(picture.convert("RGB").getcolors(1 << 24))
+
+
+def test_the_guides_last_hour_is_plotted(data, tmp_path):
+    done = run_as_copied(data.url, tmp_path, program_of_guide(LAST_HOUR))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r"^(\d+) points of (\w+) and (\w+)$", done.stdout, re.M)
+    assert [found[2], found[3]] == PAIR[::-1] and 3590 <= int(found[1]) <= 3601
+    assert colours(tmp_path / "voltage_vs_current.png") > 100
+    assert "Error" not in done.stdout
+
+
+def test_the_guides_named_time_is_plotted(tmp_path):
+    with running.StandIn("influxdb3", "--until", (NOON + HOUR).isoformat(), "--hours", "2",
+                         python=sys.executable) as one:
+        done = run_as_copied(one.url, tmp_path, program_of_guide("datetime(2025, 10, 4, 12, 0)"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    first = int(NOON.replace(tzinfo=dt.UTC).timestamp())
+    made = telemetry.table(1, first, first + 3600).to_pandas()
+    lines = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line}
+    assert lines["INV_Motor_Speed"] == ["PackCurrent"]  # the heading
+    told = [float(value) for value in lines["mean"]]
+    wanted = [made[name].mean() for name in ("INV_Motor_Speed", "PackCurrent")]
+    assert told == pytest.approx(wanted, abs=0.01)
+    assert colours(tmp_path / "signals.png") > 100
+
+
+@pytest.mark.parametrize("words", [LAST_HOUR, "datetime(2025, 10, 4, 12, 0)"])
+def test_the_guides_programs_say_that_there_is_no_data(tmp_path, words):
+    with running.StandIn("influxdb3", "--until", "2020-01-01T00:00:00", "--hours", "1",
+                         python=sys.executable) as one:
+        done = run_as_copied(one.url, tmp_path, program_of_guide(words))
+    assert done.returncode == 1 and re.search("no data|has data", done.stderr), done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_program_says_what_is_missing(data, tmp_path):

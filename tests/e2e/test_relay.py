@@ -528,6 +528,22 @@ except OSError:
     assert moved('bytes_total{direction="down"}') == 1000
 
 
+def test_each_host_that_the_proxy_is_asked_for_is_logged(running):
+    got = run(running, """
+import os, urllib.request
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = ""
+for host in ("page", "10.1.2.3", "no-such-host.invalid", "example.com:81"):
+    try:
+        urllib.request.urlopen(f"http://{host}/", timeout=20).read()
+    except OSError:
+        pass
+""", "any")
+    assert got["outcome"] == "ok", got
+    assert {line["target"]: line["verdict"] for line in relayed(running, got["id"])} == {
+        "page:80": "ok", "10.1.2.3:80": "closed", "no-such-host.invalid:80": "name",
+        "example.com:81": "unlisted"}
+
+
 def test_health_names_the_networks_that_are_not_watched(make_service):
     one = make_service(policies={
         "default": slim(image=SLIM, pool={"min": 0}),

@@ -488,10 +488,12 @@ static void say_rpc(const char *request, const char *result, struct buf *reply)
                   is_sse ? "text/event-stream" : "application/json", atomic_load(&sessions));
 
     if (is_sse)
-        (void)buf_str(&b,
-                      ": hi\r\n\r\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\","
-                      "\"params\":{}}\r\n\r\nevent: message\r\ndata: ");
-    (void)buf_fmt(&b, "{\"jsonrpc\":\"2.0\",\"id\":%ld,", id ? strtol(id + 5, NULL, 10) : 0);
+        (void)buf_str(&b, ": hi\r\n\r\nid: 1\r\nretry: 500\r\ndata:\r\n\r\ndata: "
+                          "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\","
+                          "\"params\":{}}\r\n\r\nevent: message\r\ndata: ");
+    /* An event may have its data in several lines. */
+    (void)buf_fmt(&b, "{\"jsonrpc\":\"2.0\",%s\"id\":%ld,", is_sse ? "\ndata: " : "",
+                  id ? strtol(id + 5, NULL, 10) : 0);
     if (result)
         (void)buf_fmt(&b, "\"result\":{%s}}", result);
     else

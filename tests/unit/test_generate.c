@@ -623,6 +623,7 @@ static const struct {
 } guides[] = {
     {GUIDE("\n  be brief \n\n"),            "be brief"},
     {GUIDE("x"),                            "x"       },
+    {GUIDE("be brief"),                     "be brief"},
     {GUIDE(""),                             NULL      },
     {GUIDE(" \n"),                          NULL      },
     {GUIDE("\xEF\xBB\xBF\r\nbe brief\r\n"), "be brief"}, /* as editors of Windows save it */

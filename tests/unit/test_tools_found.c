@@ -581,7 +581,7 @@ static void answer_mcp(struct rig_site *s, const char *request, struct buf *repl
         (void)atomic_fetch_add(&sessions, 1);
         say_rpc(request, "\"protocolVersion\":\"2025-06-18\",\"capabilities\":{}", reply);
     } else if (strstr(request, "notifications/initialized")) {
-        rig_say(reply, "202 Accepted", "", "");
+        rig_say(reply, mode & SSE ? "200 OK" : "202 Accepted", "", ""); /* some say so */
     } else if (mode & LOST) {
         rig_say(reply, mode & BAD ? "400 Bad" : "404 No", "", mode & RPC ? lost_rpc : "who?");
     } else if (mode == WRONG) {

@@ -93,14 +93,12 @@ START_TEST(no_more_is_read_than_the_program_takes)
 }
 END_TEST
 
-START_TEST(what_the_target_does_not_take_waits_and_gives_no_credit)
+/* Until the kernel takes no more: then one window waits here. How much it is. */
+static uint64_t fill_up(void)
 {
-    int fd = rig_connect(&rig, 1), end;
-    uint64_t sent = 0;
     struct frame f = {.type = FRAME_RELAY_MORE};
-    uint8_t *all;
+    uint64_t sent = 0;
 
-    /* Until the kernel takes no more: then one window waits here. */
     while (f.type == FRAME_RELAY_MORE) {
         uint32_t n = sent ? le_get32(f.data) : RELAY_WINDOW;
 
@@ -109,17 +107,48 @@ START_TEST(what_the_target_does_not_take_waits_and_gives_no_credit)
         f = rig_next_within(&rig, 200);
     }
     ck_assert_int_eq(f.type, 0);
-    ck_assert_ptr_null(rig_say(&rig, FRAME_RELAY_CLOSE, 1, NULL, 0));
-    all = xmalloc(sent + 1);
-    for (uint64_t got = 0; got < sent;) {
-        ssize_t n = recv(fd, all, sent, MSG_DONTWAIT);
+    return sent;
+}
 
-        got += n > 0 ? (uint64_t)n : 0;
+static void take_all(int fd, uint64_t n)
+{
+    auto_free uint8_t *all = xmalloc(n + 1);
+
+    for (uint64_t got = 0; got < n;) {
+        ssize_t k = recv(fd, all, n, MSG_DONTWAIT);
+
+        got += k > 0 ? (uint64_t)k : 0;
         rig_turn(&rig, clock_ms() + 10);
     }
-    ck_assert_uint_eq(read_all(fd, all, 1, &end), 0);
+}
+
+START_TEST(what_the_target_does_not_take_waits_and_gives_no_credit)
+{
+    int fd = rig_connect(&rig, 1), end;
+    uint64_t sent = fill_up();
+    uint8_t byte;
+
+    ck_assert_ptr_null(rig_say(&rig, FRAME_RELAY_CLOSE, 1, NULL, 0));
+    take_all(fd, sent);
+    ck_assert_uint_eq(read_all(fd, &byte, 1, &end), 0);
     ck_assert_int_eq(end, 0);
-    free(all);
+    (void)close(fd);
+}
+END_TEST
+
+START_TEST(what_waited_is_not_the_end)
+{
+    int fd = rig_connect(&rig, 1), end;
+    uint8_t got[11];
+
+    take_all(fd, fill_up());
+    while (rig_next_within(&rig, 0).type) /* credit, for all of it */
+        continue;
+    ck_assert_ptr_null(rig_say(&rig, FRAME_RELAY_DATA, 1, data, 10));
+    ck_assert_ptr_null(rig_say(&rig, FRAME_RELAY_CLOSE, 1, NULL, 0));
+    ck_assert_uint_eq(read_all(fd, got, sizeof(got), &end), 10);
+    ck_assert_mem_eq(got, data, 10);
+    ck_assert_int_eq(end, 0);
     (void)close(fd);
 }
 END_TEST
@@ -581,6 +610,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_name_is_looked_up_once_and_by_the_front);
     tcase_add_test(t, no_more_is_read_than_the_program_takes);
     tcase_add_test(t, what_the_target_does_not_take_waits_and_gives_no_credit);
+    tcase_add_test(t, what_waited_is_not_the_end);
     tcase_add_test(t, a_stalled_connection_does_not_stop_another);
     tcase_add_test(t, connections_take_turns);
     tcase_add_loop_test(t, what_was_sent_is_delivered_when_the_program_is_gone, 0, 2);

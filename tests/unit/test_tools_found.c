@@ -470,6 +470,7 @@ enum {
     WRONG = BAD | RPC,
     SLOW = 256, /* calls are answered when the mode is another one */
     NO_LIST = 512,
+    LATER = 1024, /* knows a later era, and the old one */
 };
 
 static const char mcp_text[] = "modules:\n"
@@ -561,6 +562,13 @@ static void answer_in_session(struct rig_site *s, const char *request, struct bu
     }
 }
 
+static const char *eras_of(int mode)
+{
+    if (mode & MODERN)
+        return "\"supportedVersions\":[\"2026-07-28\"]";
+    return mode & LATER ? "\"supportedVersions\":[\"2099-01-01\",5]" : NULL;
+}
+
 static void answer_mcp(struct rig_site *s, const char *request, struct buf *reply)
 {
     int mode = rig_mode(s);
@@ -575,7 +583,7 @@ static void answer_mcp(struct rig_site *s, const char *request, struct buf *repl
     } else if (mode & SILENT) {
         rig_say(reply, "200 OK", "Content-Type: text/html\r\n", "<html>");
     } else if (strstr(request, "\"server/discover\"")) {
-        say_rpc(request, mode & MODERN ? "\"supportedVersions\":[\"2026-07-28\"]" : NULL, reply);
+        say_rpc(request, eras_of(mode), reply);
     } else if (strstr(request, "\"initialize\"")) {
         rig_set_mode(s, mode & ~(LOST | BAD | RPC));
         (void)atomic_fetch_add(&sessions, 1);
@@ -591,7 +599,7 @@ static void answer_mcp(struct rig_site *s, const char *request, struct buf *repl
     }
 }
 
-static const int eras[] = {0, SSE, MODERN, MODERN | SSE};
+static const int eras[] = {0, SSE, MODERN, MODERN | SSE, LATER};
 
 START_TEST(tools_of_a_server_become_functions)
 {

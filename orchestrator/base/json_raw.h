@@ -5,9 +5,10 @@
 #include <stddef.h>
 
 /*
- * The members of an object and the items of a list as they came, for what goes on to others: cJSON keeps numbers as doubles
- * and would write 1.0 as 1. The text is one that json_scan_text has accepted; of others nothing is
- * promised but that no byte beyond them is read. All results lie within the text.
+ * The members of an object and the items of a list as they came, for what goes on to others: cJSON
+ * keeps numbers as doubles and would write 1.0 as 1. The text is one that json_scan_text has
+ * accepted; of others nothing is promised but that no byte beyond them is read. All results lie
+ * within the text.
  */
 struct json_raw {
     const char *key; /* with its quotes and escapes; NULL of an item */

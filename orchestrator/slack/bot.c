@@ -24,8 +24,7 @@ enum {
     LOOK_MS = 200, /* for what another process added */
     IDLE_MS = 60000,
     START_MS = 5000, /* the generator may be just starting */
-    RETRY_MS =
-        1000, /* after a failure of the ledger, and where Slack could not be told something */
+    RETRY_MS = 1000, /* after a failure of the ledger, or of telling Slack */
     TRIM_MS = 60 * 60 * 1000,
 };
 

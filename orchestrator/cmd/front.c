@@ -36,6 +36,7 @@
 enum {
     WORKSPACES_MAX = 16,
     DRAIN_STEP_MS = 20,
+    HANG_UP_MS = 2000, /* for requests to end whose clients are gone */
     FILES_OWN = 256,
     FILES_CALLS = 2 * HOST_THREADS, /* what providers of host calls hold */
     FILES_EACH = 9,                 /* a connection, and its run: stream, events, calls, spools */
@@ -292,18 +293,30 @@ static void serve(struct front *f)
     }
 }
 
-/* Requests under way are answered, up to a limit; whoever comes later is turned away. */
-static void drain(struct front *f)
+static bool is_idle_in_time(struct front *f)
 {
-    http_server_quiesce(f->server);
     while (http_server_busy(f->server) && clock_ms() < f->stop_ms) {
         struct pollfd p = {.fd = f->signal_fd, .events = POLLIN};
 
         (void)poll(&p, 1, DRAIN_STEP_MS);
         on_signals(f);
     }
-    if (http_server_busy(f->server))
-        log_warning("%u requests are cut off", http_server_busy(f->server));
+    return http_server_busy(f->server) == 0;
+}
+
+/*
+ * Requests under way are answered, up to a limit; whoever comes later is turned away. What is not
+ * over by then is cancelled rather than left: history and audit have to tell what ran.
+ */
+static void drain(struct front *f)
+{
+    http_server_quiesce(f->server);
+    if (is_idle_in_time(f))
+        return;
+    log_warning("%u requests are cut off", http_server_busy(f->server));
+    http_server_hang_up(f->server);
+    f->stop_ms = clock_ms() + HANG_UP_MS;
+    (void)is_idle_in_time(f);
 }
 
 static int open_signals(struct front *f, struct err *err)
@@ -340,7 +353,7 @@ static int prepare(struct front *f, const char *config, struct err *err)
 }
 
 /*
- * Handlers that are cut off still use the store: what is queued is written, then we end. Without
+ * Handlers that are still not over use the store: what is queued is written, then we end. Without
  * the exit handlers of libraries: threads of host calls may be in the middle of TLS.
  */
 static _Noreturn void finish(struct front *f)

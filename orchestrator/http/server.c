@@ -386,6 +386,11 @@ void http_server_quiesce(struct http_server *s)
     http_watch_quiesce(s);
 }
 
+void http_server_hang_up(struct http_server *s)
+{
+    http_watch_hang_up(s);
+}
+
 void http_server_free(struct http_server *s)
 {
     if (!s)

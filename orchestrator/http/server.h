@@ -76,6 +76,12 @@ uint16_t http_listener_port(const struct http_server *s, size_t index);
  */
 void http_server_quiesce(struct http_server *s);
 
+/*
+ * For the end of a stop that waited long enough, behind http_server_quiesce: to every handler its
+ * client is gone, as if it had closed its sending side. A reply that is given soon still gets there.
+ */
+void http_server_hang_up(struct http_server *s);
+
 unsigned http_server_busy(const struct http_server *s);  /* requests between head and end */
 unsigned http_server_connections(struct http_server *s); /* open ones, idle ones included */
 

@@ -18,6 +18,7 @@ void http_watch_remove(struct http_connection *c); /* before its descriptor is c
 void http_watch_until(struct http_connection *c, int64_t deadline_ms); /* INT64_MAX: no deadline */
 void http_watch_idle(struct http_connection *c);
 void http_watch_quiesce(struct http_server *s);
+void http_watch_hang_up(struct http_server *s);
 
 /* ---- route.c, guard.c, origin.c: the head ---- */
 

@@ -184,3 +184,11 @@ void http_watch_quiesce(struct http_server *s)
     }
     (void)pthread_mutex_unlock(&s->lock);
 }
+
+void http_watch_hang_up(struct http_server *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    for (struct http_connection *c = s->connections; c; c = c->next)
+        (void)shutdown(c->fd, SHUT_RD);
+    (void)pthread_mutex_unlock(&s->lock);
+}

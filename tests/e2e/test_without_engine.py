@@ -12,6 +12,7 @@ import threading
 
 import pytest
 import service as services
+from observe import Clients
 from service import wait_for
 from test_metrics_format import check_text
 
@@ -100,6 +101,21 @@ def test_a_front_that_dies_is_started_again(make_service, cohere_standin, elsewh
     wait_for(lambda: one.log().count("generator listens at") == 2, what="it listens")
     assert generate(one, cohere_standin)["status"] == "success"
     assert one.stop() == 0
+
+
+def test_a_stop_cancels_what_it_does_not_wait_for(make_service, cohere_standin, elsewhere):
+    """What is cut off is in the history all the same."""
+    one = make_service(settings=settings(drain="0s"),
+                       env=environment(cohere_standin, elsewhere)).launch()
+    cohere_standin.control(scenario="slow")
+    with Clients() as clients:
+        asked = clients.send(one.post, "generator", "/api/generate-code", {"prompt": "slowly"})
+        cohere_standin.wait(kind="waiting")
+        assert one.stop() == 0
+        assert asked.result(timeout=10).status == 499
+    assert cohere_standin.wait(kind="end")[0]["outcome"] == "left"
+    call, = json.loads(one.run("history", "--calls", "--json").stdout)["calls"]
+    assert call["verdict"] == "cancelled"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

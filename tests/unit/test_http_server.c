@@ -59,6 +59,38 @@ static void slow_stream(struct http_exchange *x, void *app)
     http_reply_stream(x, 200, "text/event-stream", pull_slowly, NULL);
 }
 
+static void wait_for_hang_up(const struct http_exchange *x)
+{
+    struct pollfd p = {.fd = http_client_fd(x), .events = POLLRDHUP};
+
+    atomic_fetch_add(&entered, 1);
+    ck_assert_int_eq(poll(&p, 1, RIG_WAIT_MS), 1);
+    ck_assert(http_client_is_gone(x));
+}
+
+/* As a run does: it ends when its client is gone, and has an answer then. */
+static void patient_one(struct http_exchange *x, void *app)
+{
+    (void)app;
+    http_on_complete(x, count_complete, &completed);
+    wait_for_hang_up(x);
+    rig_reply(x, 200, "cancelled");
+}
+
+static bool pull_until_hang_up(void *ctx, struct buf *out)
+{
+    wait_for_hang_up(ctx);
+    (void)buf_str(out, "data: cancelled\n\n");
+    return false;
+}
+
+static void patient_stream(struct http_exchange *x, void *app)
+{
+    (void)app;
+    http_on_complete(x, count_complete, &completed);
+    http_reply_stream(x, 200, "text/event-stream", pull_until_hang_up, x);
+}
+
 static void client(struct http_exchange *x, void *app)
 {
     (void)app;
@@ -82,6 +114,8 @@ static const struct http_route routes[] = {
     {.method = "POST", .path = "/json", .handle = json, .body = HTTP_BODY_JSON},
     {.method = "GET", .path = "/held", .handle = held},
     {.method = "GET", .path = "/slow-stream", .handle = slow_stream},
+    {.method = "GET", .path = "/patient", .handle = patient_one},
+    {.method = "GET", .path = "/patient-stream", .handle = patient_stream},
     {.method = "GET", .path = "/client", .handle = client},
     {.method = "GET", .path = "/sigmask", .handle = signals},
     {0},
@@ -353,6 +387,36 @@ START_TEST(a_stop_in_the_middle_of_a_reply_lets_it_end)
 }
 END_TEST
 
+/* Whoever has waited long enough ends what still runs, and its clients are told. */
+START_TEST(a_stop_can_hang_up_on_what_it_waits_for)
+{
+    struct http_limits l = rig_limits();
+    struct http_server *s = rig_open(&l, apis, NULL);
+    int whole = rig_dial(s), stream = rig_dial(s), late = rig_dial(s);
+    struct rig_reply r;
+
+    rig_say(whole, GET("/patient"));
+    rig_say(stream, GET("/patient-stream"));
+    rig_say(late, "POST /json HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n");
+    RIG_UNTIL(atomic_load(&entered) == 2 && http_server_busy(s) == 3);
+    http_server_quiesce(s);
+    http_server_hang_up(s);
+    r = rig_read(whole, true);
+    ck_assert_int_eq(r.status, 200);
+    ck_assert_str_eq(buf_get(&r.body), "cancelled");
+    rig_done(&r);
+    r = rig_read(stream, true);
+    ck_assert(r.is_whole);
+    ck_assert_str_eq(buf_get(&r.body), "data: cancelled\n\n");
+    rig_done(&r);
+    ck_assert(rig_is_closed(whole) && rig_is_closed(stream) && rig_is_closed(late));
+    RIG_UNTIL(http_server_busy(s) == 0);
+    ck_assert_uint_eq(atomic_load(&completed), 2);
+    http_server_free(s);
+    close(whole), close(stream), close(late);
+}
+END_TEST
+
 START_TEST(its_threads_take_no_signals_and_the_callers_mask_stays)
 {
     struct http_limits l = rig_limits();
@@ -468,6 +532,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, connections_leave_no_descriptor_and_no_thread);
     tcase_add_test(t, a_stop_closes_idle_connections_and_waits_for_handlers);
     tcase_add_test(t, a_stop_in_the_middle_of_a_reply_lets_it_end);
+    tcase_add_test(t, a_stop_can_hang_up_on_what_it_waits_for);
     tcase_add_test(t, its_threads_take_no_signals_and_the_callers_mask_stays);
     tcase_add_test(t, listens_on_ipv6_too);
     tcase_add_test(t, says_why_it_cannot_listen);

@@ -127,13 +127,26 @@ static enum board_end end_of(const struct ledger_request *r, const struct err *w
     return age(r) < GIVE_UP_MS ? BOARD_POSTPONED : BOARD_UNANSWERED;
 }
 
+static int write_end(struct bot *b, const struct ledger_request *r, enum board_end end, bool counts,
+                     struct err *err)
+{
+    if (end == BOARD_LEFT)
+        return 0;
+    if (end != BOARD_POSTPONED)
+        return ledger_end(b->ledger, r, counts, err);
+    /* What cost nothing was not done, and is if it is still worth it. */
+    if (ledger_postpone(b->ledger, r, !counts && age(r) < STALE_MS, counts, err) < 0)
+        return -1;
+    wake(b);
+    return 0;
+}
+
 /* False: it is to be answered later, Slack takes nothing now. */
 static bool answer_one(struct bot *b, const struct ledger_request *r)
 {
     enum board_end end = BOARD_ANSWERED;
     struct err err = {0};
     bool counts = false;
-    int rc = 0;
 
     if (answer(&b->answer, r, &counts, &err) < 0) {
         end = end_of(r, &err);
@@ -141,15 +154,12 @@ static bool answer_one(struct bot *b, const struct ledger_request *r)
             log_error("slack: request %s was not answered: %s", r->event_id, err.msg);
     }
     BOARD_COUNT(b->o.board, ends[end]);
-    if (end == BOARD_POSTPONED) {
-        /* What cost nothing was not done, and is if it is still worth it. */
-        rc = ledger_postpone(b->ledger, r, !counts && age(r) < STALE_MS, counts, &err);
-        wake(b);
-    } else if (end != BOARD_LEFT) {
-        rc = ledger_end(b->ledger, r, counts, &err);
-    }
-    if (rc < 0)
+    /* Left as it is in the ledger it would be told once more, as interrupted, at the next start. */
+    while (write_end(b, r, end, counts, &err) < 0) {
         log_error("slack: %s", err.msg);
+        if (!stop_sleep(&b->work_stop, clock_ms() + RETRY_MS))
+            break;
+    }
     return end != BOARD_POSTPONED;
 }
 

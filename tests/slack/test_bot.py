@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import subprocess
 
 import pytest
@@ -287,6 +289,25 @@ def test_slack_that_wants_a_long_rest_is_left_alone(bot, slack):
     for _ in range(20):  # time enough for many more
         assert delivery(slack, bot.send("no command"))["outcome"] == "acknowledged"
     assert len(slack.log(method="chat.postMessage")) == 1
+
+
+def test_what_was_answered_while_the_ledger_was_locked_does_not_come_again(
+        make_bot, slack, generator):
+    bot = make_bot().start()
+    generator.gate.clear()
+    sent = bot.send("!agent x")
+    bot.texts(sent, 1)
+    with contextlib.closing(sqlite3.connect(bot.home / "state/store/slack.db",
+                                            isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        generator.gate.set()
+        assert bot.texts(sent, 2)[1] == DONE
+        bot.wait_log("database is locked")
+        database.execute("ROLLBACK")
+    assert bot.stop() == 0
+    bot.start()
+    settle(bot)
+    assert len(slack.log(kind="message", thread_ts=sent["ts"])) == 2
 
 
 def test_a_stop_while_slack_is_away_is_told_as_an_interruption(make_bot, slack, generator):

@@ -253,16 +253,25 @@ static void trim(struct bot *b, int64_t *next_ms)
         log_error("slack: %s", err.msg);
 }
 
+/* Slack may be away: neither answers nor a stop wait for what is only for the log. */
+static void *run_introduction(void *arg)
+{
+    struct bot *b = arg;
+    struct err err = {0};
+
+    if (slack_introduce(&b->intake_web, &err) < 0 && err.kind != ERR_CANCELLED)
+        log_error("slack: %s", err.msg);
+    is_over(b);
+    return NULL;
+}
+
 static void *run_quick(void *arg)
 {
     struct bot *b = arg;
     uint64_t seen = 0;
     int64_t trim_ms = 0;
-    struct err err = {0};
     enum next last;
 
-    if (slack_introduce(&b->web, &err) < 0)
-        log_error("slack: %s", err.msg);
     do {
         if (b->o.is_fed && ledger_has_news(b->ledger))
             wake(b);
@@ -344,7 +353,8 @@ static int start(struct bot *b, struct err *err)
     const struct socket_mode_options so = {
         .web = &b->intake_web, .ping_ms = b->o.ping_ms, .on_event = on_event, .ctx = b};
 
-    if (open_ledger(b, err) < 0 || start_thread(b, run_quick, err) < 0)
+    if (open_ledger(b, err) < 0 || start_thread(b, run_introduction, err) < 0 ||
+        start_thread(b, run_quick, err) < 0)
         return -1;
     for (int64_t i = 0; i < b->o.workers; i++) {
         if (start_thread(b, run_worker, err) < 0)
@@ -358,7 +368,7 @@ int bot_start(const struct bot_options *o, struct bot **ret, struct err *err)
     struct bot *b = xcalloc(1, sizeof(*b));
 
     b->o = *o;
-    b->threads = xcalloc((size_t)o->workers + 1, sizeof(*b->threads));
+    b->threads = xcalloc((size_t)o->workers + 2, sizeof(*b->threads));
     set_up(b);
     if (start(b, err) < 0) {
         bot_free(b);

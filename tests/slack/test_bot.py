@@ -141,6 +141,14 @@ def test_who_may_not_ask_does_not_fill_the_queue(make_bot, slack, generator):
 
 # ---- restarts ----
 
+def test_nobody_waits_for_the_bot_to_be_introduced(make_bot, slack):
+    slack.control("/fault", **AWAY | {"method": "auth.test", "retry_after": 100})
+    bot = make_bot(more={"drain": "60s"}).start()
+    slack.wait(1, method="auth.test", status="503")
+    assert len(bot.ask("!help", 1)) == 1
+    assert bot.stop() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_what_was_under_way_is_told_as_interrupted(make_bot, slack, generator, number):
     bot = make_bot(settings={"workers": 1}, more={"drain": "0s"}).start()

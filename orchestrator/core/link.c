@@ -18,6 +18,7 @@ enum {
     FATE_MS = 3000,
     TELL_MS = 3000, /* for room in the keeper's queue */
     POOLS_MAX = 4096,
+    OWED_FIRST = 16,
 };
 
 /* One question under way; lives on its asker's stack. */
@@ -45,6 +46,8 @@ struct link {
     bool is_stopping;
     uint64_t next_seq;
     struct pending_list pending;
+    uint64_t *owed; /* containers to be given back once the keeper's queue has room */
+    size_t owed_n, owed_cap;
 };
 
 static void wake(int event_fd)
@@ -82,6 +85,45 @@ static bool answers(uint32_t asked, uint32_t type)
     return type == HANDOVER_POOL || type == HANDOVER_COUNTS;
 }
 
+/* Under the lock. */
+enum sent { SENT, NO_ROOM, NO_KEEPER };
+
+static enum sent try_to_send(struct link *l, const struct handover *m)
+{
+    if (l->fd < 0)
+        return NO_KEEPER;
+    if (io_send_msg(l->fd, m, sizeof(*m), -1) == 0)
+        return SENT;
+    return errno == EAGAIN ? NO_ROOM : NO_KEEPER;
+}
+
+/* Under the lock. What finds no room is said later: the thread that receives cannot wait. */
+static void pay(struct link *l)
+{
+    size_t n = 0;
+
+    while (n < l->owed_n) {
+        const struct handover done = {.type = HANDOVER_DONE, .member = l->owed[n]};
+
+        if (try_to_send(l, &done) == NO_ROOM)
+            break;
+        n++;
+    }
+    l->owed_n -= n;
+    if (n)
+        memmove(l->owed, l->owed + n, l->owed_n * sizeof(*l->owed));
+}
+
+static void owe(struct link *l, uint64_t member)
+{
+    if (l->owed_n == l->owed_cap) {
+        l->owed_cap = l->owed_cap ? 2 * l->owed_cap : OWED_FIRST;
+        l->owed = xarray(l->owed, l->owed_cap, sizeof(*l->owed));
+    }
+    l->owed[l->owed_n++] = member;
+    pay(l);
+}
+
 /* Under the lock. An answer that nobody waits for (any more) gives its container back. */
 static void deliver(struct link *l, const struct handover *m, int fd)
 {
@@ -107,11 +149,8 @@ static void deliver(struct link *l, const struct handover *m, int fd)
     }
     if (fd >= 0)
         (void)close(fd);
-    if (m->type == HANDOVER_TAKEN) {
-        struct handover done = {.type = HANDOVER_DONE, .member = m->member};
-
-        (void)io_send_msg(l->fd, &done, sizeof(done), -1);
-    }
+    if (m->type == HANDOVER_TAKEN)
+        owe(l, m->member);
 }
 
 /* Under the lock. */
@@ -122,6 +161,7 @@ static void lose_keeper(struct link *l)
     if (l->fd >= 0)
         (void)close(l->fd);
     l->fd = -1;
+    l->owed_n = 0;
     l->generation++;
     while ((p = TAILQ_FIRST(&l->pending))) {
         p->is_lost = true;
@@ -158,12 +198,13 @@ static void *run_link(void *arg)
     while (!stopping) {
         struct pollfd p[2] = {
             {.fd = l->wake_fd, .events = POLLIN},
-            {.events = POLLIN}
+            {.fd = -1}
         };
         uint64_t count;
 
         (void)pthread_mutex_lock(&l->lock);
         p[1].fd = l->fd;
+        p[1].events = (short)(POLLIN | (l->owed_n ? POLLOUT : 0));
         (void)pthread_mutex_unlock(&l->lock);
         if (poll(p, 2, -1) < 0 && errno != EINTR)
             break;
@@ -171,8 +212,10 @@ static void *run_link(void *arg)
             (void)!read(l->wake_fd, &count, sizeof(count));
         (void)pthread_mutex_lock(&l->lock);
         stopping = l->is_stopping;
-        if (p[1].revents && p[1].fd == l->fd)
+        if (p[1].revents && p[1].fd == l->fd) {
             receive(l);
+            pay(l);
+        }
         (void)pthread_mutex_unlock(&l->lock);
     }
     return NULL;
@@ -217,6 +260,7 @@ void link_free(struct link *l)
     lose_keeper(l);
     (void)close(l->wake_fd);
     (void)pthread_mutex_destroy(&l->lock);
+    free(l->owed);
     free(l);
 }
 
@@ -242,26 +286,39 @@ bool link_is_up(struct link *l)
 
 /* ---- questions ---- */
 
+/* False: there was none in time. */
+static bool wait_for_room(int fd, int64_t deadline_ms)
+{
+    (void)io_wait(fd, POLLOUT, deadline_ms);
+    return clock_ms() < deadline_ms;
+}
+
 static int ask(struct link *l, struct handover *m, struct pending *p, unsigned *ret_generation,
                struct err *err)
 {
-    bool sent;
+    int64_t deadline = clock_ms() + TELL_MS;
+    enum sent sent;
+    int fd;
 
     p->event_fd = eventfd(0, EFD_CLOEXEC);
     if (p->event_fd < 0)
         return err_sys(err, "eventfd");
-    (void)pthread_mutex_lock(&l->lock);
     p->asked = m->type;
-    p->seq = m->seq = ++l->next_seq;
-    sent = l->fd >= 0 && io_send_msg(l->fd, m, sizeof(*m), -1) == 0;
-    if (sent)
-        TAILQ_INSERT_TAIL(&l->pending, p, link);
-    *ret_generation = l->generation;
-    (void)pthread_mutex_unlock(&l->lock);
-    if (sent)
+    do {
+        (void)pthread_mutex_lock(&l->lock);
+        p->seq = m->seq = ++l->next_seq;
+        sent = try_to_send(l, m);
+        if (sent == SENT)
+            TAILQ_INSERT_TAIL(&l->pending, p, link);
+        *ret_generation = l->generation;
+        fd = l->fd;
+        (void)pthread_mutex_unlock(&l->lock);
+    } while (sent == NO_ROOM && wait_for_room(fd, deadline));
+    if (sent == SENT)
         return 0;
     (void)close(p->event_fd);
-    return err_set(err, ERR_BUSY, "the keeper is not there");
+    return err_set(err, ERR_BUSY, "%s",
+                   sent == NO_ROOM ? "the keeper has too much to do" : "the keeper is not there");
 }
 
 /* Takes the question back; false when the answer came first. */
@@ -304,20 +361,6 @@ static int await(struct link *l, struct pending *p, const struct link_wait *wait
     return 0;
 }
 
-/* One attempt. False: the keeper's queue is full, `*ret_fd` may be waited for. */
-static bool try_to_tell(struct link *l, const struct lease *lease, const struct handover *m,
-                        int *ret_fd)
-{
-    bool is_full = false;
-
-    (void)pthread_mutex_lock(&l->lock);
-    if (l->fd >= 0 && lease->generation == l->generation)
-        is_full = io_send_msg(l->fd, m, sizeof(*m), -1) < 0 && errno == EAGAIN;
-    *ret_fd = l->fd;
-    (void)pthread_mutex_unlock(&l->lock);
-    return !is_full;
-}
-
 /*
  * No answer comes, so a message that is dropped is missed by nobody: a container that was given
  * back would live on until its deadline. Hence the wait for a keeper that has much to do.
@@ -325,11 +368,16 @@ static bool try_to_tell(struct link *l, const struct lease *lease, const struct 
 static void tell(struct link *l, const struct lease *lease, struct handover *m)
 {
     int64_t deadline = clock_ms() + TELL_MS;
+    enum sent sent;
     int fd;
 
     m->member = lease->member;
-    while (!try_to_tell(l, lease, m, &fd) && clock_ms() < deadline)
-        (void)io_wait(fd, POLLOUT, deadline);
+    do {
+        (void)pthread_mutex_lock(&l->lock);
+        sent = lease->generation == l->generation ? try_to_send(l, m) : NO_KEEPER;
+        fd = l->fd;
+        (void)pthread_mutex_unlock(&l->lock);
+    } while (sent == NO_ROOM && wait_for_room(fd, deadline));
 }
 
 static void tell_cancel(struct link *l, uint64_t seq)

@@ -212,19 +212,36 @@ static int write_rows(struct store *s, struct row *const *rows, size_t n, struct
     return s->ops->write(s->backend, rows, n, err);
 }
 
+/* The service stops and waits for us no longer: any further try may take seconds. */
+static bool is_time_up(struct store *s)
+{
+    bool is_up;
+
+    (void)pthread_mutex_lock(&s->lock);
+    is_up = s->is_stopping && clock_ms() >= s->stop_ms;
+    (void)pthread_mutex_unlock(&s->lock);
+    return is_up;
+}
+
+static int give_up(struct store *s, size_t n)
+{
+    atomic_fetch_add(&s->dropped, n);
+    return 0;
+}
+
 /* Tries until the rows are written or given up. -1, with ERR_INVALID: they will never do. */
 static int write_patiently(struct store *s, struct row *const *rows, size_t n, struct err *err)
 {
     int64_t retry_ms = RETRY_MIN_MS;
 
+    if (is_time_up(s))
+        return give_up(s, n);
     while (write_rows(s, rows, n, err) < 0) {
         if (err->kind == ERR_INVALID)
             return -1;
         note_error(s, err);
-        if (!wait_to_retry(s, &retry_ms)) {
-            atomic_fetch_add(&s->dropped, n);
-            return 0;
-        }
+        if (!wait_to_retry(s, &retry_ms))
+            return give_up(s, n);
     }
     atomic_fetch_add(&s->written, n);
     note_success(s);
@@ -275,7 +292,7 @@ static void trim(struct store *s)
     struct err err = {0};
     bool more = false;
 
-    if (!is_trim_due(s))
+    if (!is_trim_due(s) || is_time_up(s))
         return;
     if (writer_clock_is_steady(&s->clock_offset_ms, clock_wall_ms(), clock_ms()) && s->age_ms > 0)
         bounds.oldest_ms = clock_wall_ms() - s->age_ms;

@@ -457,6 +457,28 @@ START_TEST(a_stop_does_not_wait_for_ever)
 }
 END_TEST
 
+/* Neither where it was never opened: each try takes five seconds, and there are several batches. */
+START_TEST(a_stop_does_not_wait_for_a_database_that_was_never_open)
+{
+    struct store_options o = options();
+    int64_t began;
+    sqlite3 *db;
+
+    begin();
+    o.close_ms = 100;
+    db = connect_to(file);
+    sql(db, "PRAGMA journal_mode = WAL; BEGIN EXCLUSIVE");
+    open_with(&o);
+    observe_many(1, 600);
+    began = clock_ms();
+    store_close(store);
+    store = NULL;
+    ck_assert_int_lt(clock_ms() - began, patient(8000));
+    (void)sqlite3_close(db);
+    end();
+}
+END_TEST
+
 START_TEST(a_full_queue_drops_and_counts)
 {
     enum { MORE = BATCH_ROWS + 10 };
@@ -544,6 +566,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_lock_of_somebody_else_is_waited_out);
     tcase_add_test(t, a_lock_at_the_start_is_waited_out);
     tcase_add_test(t, a_stop_does_not_wait_for_ever);
+    tcase_add_test(t, a_stop_does_not_wait_for_a_database_that_was_never_open);
     tcase_add_test(t, a_full_queue_drops_and_counts);
     tcase_add_test(t, a_queue_of_large_programs_is_bounded_by_their_bytes);
     tcase_add_test(t, rows_that_will_never_do_do_not_stop_the_others);

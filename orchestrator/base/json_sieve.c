@@ -162,14 +162,10 @@ static int keep(struct json_sieve *s, const unsigned char *bytes, size_t n, stru
     if (s->total > s->o->total_max)
         return err_set(err, ERR_LIMIT, "the values at '%s' are larger than %" PRIu64 " bytes",
                        s->name, s->o->total_max);
-    if (spool_add(blob, bytes, n, err) == 0) {
-        s->held += in_memory(blob) - before; /* less, once they are on disk */
-        return 0;
-    }
-    /* A full disk is no fault of the text: the client may try again. */
-    if (err && err->kind == ERR_LIMIT)
-        err->kind = ERR_BUSY;
-    return -1;
+    if (spool_add(blob, bytes, n, err) < 0)
+        return -1;
+    s->held += in_memory(blob) - before; /* less, once they are on disk */
+    return 0;
 }
 
 static int on_data(void *ctx, const char *bytes, size_t n, struct err *err)

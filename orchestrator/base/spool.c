@@ -55,7 +55,7 @@ static int append_file(struct spool *s, const void *data, size_t n, struct err *
         if (k < 0 && errno == EINTR)
             continue;
         if (k < 0 && (errno == ENOSPC || errno == EDQUOT))
-            return err_set(err, ERR_LIMIT, "no space left in '%s'", s->dir);
+            return err_set(err, ERR_BUSY, "no space left in '%s'", s->dir);
         if (k < 0)
             return err_sys(err, "write to a spool file in '%s'", s->dir);
         p += k;

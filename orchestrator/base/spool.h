@@ -25,8 +25,8 @@ void spool_init(struct spool *s, const char *dir);
 void spool_done(struct spool *s);
 
 /*
- * All of it or nothing. ERR_LIMIT when the disk is full, ERR_INTERNAL otherwise; what was added
- * before is still there. The caller bounds the total.
+ * All of it or nothing. ERR_BUSY when the disk is full, which may pass, ERR_INTERNAL otherwise;
+ * what was added before is still there. The caller bounds the total.
  */
 int spool_add(struct spool *s, const void *data, size_t n, struct err *err) MUST_CHECK;
 

@@ -197,6 +197,16 @@ static int fill(struct http_exchange *x, struct exec *e, const struct native_bod
     return exec_check(e, err);
 }
 
+static void refuse(struct http_exchange *x, const struct err *err)
+{
+    if (err->kind == ERR_BUSY)
+        http_fail(x, HTTP_UNAVAILABLE, 503, "%s", err->msg);
+    else if (err->kind == ERR_INTERNAL)
+        http_fail(x, HTTP_INTERNAL, 500, "%s", err->msg);
+    else
+        native_problem(x, err->kind == ERR_LIMIT ? 413 : 400, "%s", err->msg);
+}
+
 static bool wants_stream(struct http_exchange *x, const struct native_body *b)
 {
     const char *accept = http_header(x, "Accept");
@@ -221,7 +231,7 @@ static void create_run(struct http_exchange *x, void *app)
         return;
     }
     if (fill(x, e, &b, &err) < 0) {
-        native_problem(x, err.kind == ERR_LIMIT ? 413 : 400, "%s", err.msg);
+        refuse(x, &err);
         return;
     }
     if (wants_stream(x, &b))

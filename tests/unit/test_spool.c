@@ -164,7 +164,7 @@ START_TEST(a_full_disk_is_told_and_loses_nothing_that_was_taken)
     spool_init(&s, dir);
     while (n < 1 << 20 && spool_add(&s, data + n, 10000, &e) == 0)
         n += 10000;
-    ck_assert_int_eq(e.kind, ERR_LIMIT);
+    ck_assert_int_eq(e.kind, ERR_BUSY);
     ck_assert_ptr_nonnull(strstr(e.msg, dir));
     ck_assert_uint_gt(n, SPOOL_MEMORY);
     check(&s, data, n, 65536);
@@ -188,7 +188,7 @@ START_TEST(a_disk_that_cannot_even_take_the_memory_leaves_it_there)
     spool_init(&s, dir);
     ck_assert_int_eq(spool_add(&s, data, SPOOL_MEMORY - 3, &e), 0);
     ck_assert_int_eq(spool_add(&s, data, 1000, &e), -1);
-    ck_assert_int_eq(e.kind, ERR_LIMIT);
+    ck_assert_int_eq(e.kind, ERR_BUSY);
     check(&s, data, SPOOL_MEMORY - 3, 65536);
     ck_assert_int_eq(spool_add(&s, data + SPOOL_MEMORY - 3, 3, &e), 0);
     check(&s, data, SPOOL_MEMORY, 65536);

@@ -78,13 +78,13 @@ static int output(struct run *run, const struct frame *f, struct run_event *ret)
         return breach(run, "more output than was allowed");
     len = count_shown(shown, (uint64_t)p->output_characters, f->data, f->len);
     *is_cut = *is_cut || len < f->len;
-    note_order(run, is_stderr, s->size, len);
     if (spool_add(s, f->data, len, &err) < 0) {
         if (!*is_cut)
             log_warning("run %s: output is cut: %s", r->id, err.msg);
         *is_cut = true;
         return QUIET;
     }
+    note_order(run, is_stderr, s->size - len, len);
     *ret = (struct run_event){
         .kind = is_stderr ? RUN_STDERR : RUN_STDOUT, .data = (const char *)f->data, .len = len};
     return len ? TELL : QUIET;

@@ -943,6 +943,7 @@ START_TEST(output_that_cannot_be_spooled_is_cut)
     struct run *run;
 
     box.spool_dir = "/nonexistent";
+    box.request.wants_log = true;
     memset(piece, 'x', FRAME_MAX);
     for (int i = 0; i < PIECES + 2; i++)
         rig_frame_id(&box.says, FRAME_STDOUT, 0, piece, FRAME_MAX);
@@ -955,6 +956,8 @@ START_TEST(output_that_cannot_be_spooled_is_cut)
     ck_assert_uint_eq(r->out.size, SPOOL_MEMORY);
     ck_assert(r->out_is_cut && !r->err_is_cut);
     expect_text(&r->err_out, "fits");
+    ck_assert_uint_eq(r->log_n, PIECES + 1); /* what is not kept has no place in the order */
+    ck_assert(r->log[PIECES].is_stderr);
     run_free(run);
 }
 END_TEST

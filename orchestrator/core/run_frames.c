@@ -118,6 +118,18 @@ static uint64_t files_limit(const struct run *run)
     return run->request->workspace ? (uint64_t)p->workspace_quota : (uint64_t)p->files_out_total;
 }
 
+/* What nobody can be asked for is lost at once: a porter that hangs costs its patience each time. */
+static bool has_workspace(const struct run *run)
+{
+    return run->request->workspace && !run->workspace_hangs;
+}
+
+static void not_done(struct run *run, const char *path, const char *what, const struct err *err)
+{
+    log_warning("run %s: '%s' is not %s: %s", run->result.id, path, what, err->msg);
+    run->workspace_hangs = run->workspace_hangs || err->kind == ERR_TIMEOUT;
+}
+
 static int open_target(struct run *run, const struct entry *e, const char *path)
 {
     struct incoming *in = &run->in;
@@ -127,10 +139,10 @@ static int open_target(struct run *run, const struct entry *e, const char *path)
     in->file.path = xstrdup(path);
     in->file.is_tmp = e->is_tmp;
     spool_init(&in->file.data, run->result.out.dir);
-    if (!run->request->workspace || e->is_tmp)
+    if (!has_workspace(run) || e->is_tmp)
         return 0;
     if (workspace_create(run->request->workspace, e->size, &in->ws_fd, &in->ws_token, &err) < 0)
-        log_warning("run %s: '%s' is not kept: %s", run->result.id, path, err.msg);
+        not_done(run, path, "kept", &err);
     return 0;
 }
 
@@ -169,7 +181,7 @@ static void close_workspace_file(struct run *run)
     (void)close(in->ws_fd);
     in->ws_fd = -1;
     if (workspace_commit(w, in->ws_token, in->file.path, in->mode, &err) < 0) {
-        log_warning("run %s: '%s' is not kept: %s", run->result.id, in->file.path, err.msg);
+        not_done(run, in->file.path, "kept", &err);
         add_omitted(run, in->file.path, "workspace", 0);
     }
 }
@@ -248,8 +260,8 @@ static int out_entry(struct run *run, const struct frame *f, struct run_event *r
     if (e.kind == ENTRY_DIR) {
         struct err err = {0};
 
-        if (run->request->workspace && workspace_make_dir(run->request->workspace, path, &err) < 0)
-            log_warning("run %s: directory '%s' is not kept: %s", run->result.id, path, err.msg);
+        if (has_workspace(run) && workspace_make_dir(run->request->workspace, path, &err) < 0)
+            not_done(run, path, "kept", &err);
         return QUIET;
     }
     run->files_total += e.size;
@@ -266,7 +278,7 @@ static int out_data(struct run *run, const struct frame *f, struct run_event *re
         return breach(run, "file bytes that were not announced");
     in->left -= f->len;
     if (in->ws_fd >= 0 && io_write_all(in->ws_fd, f->data, f->len, INT64_MAX, &err) < 0) {
-        log_warning("run %s: '%s' is not kept: %s", run->result.id, in->file.path, err.msg);
+        not_done(run, in->file.path, "kept", &err);
         (void)close(in->ws_fd);
         workspace_drop(run->request->workspace, in->ws_token);
         in->ws_fd = -1;
@@ -315,8 +327,9 @@ static int gone(struct run *run, const struct frame *f)
 
         if (strcmp(w->path, path) != 0)
             continue;
-        if (workspace_remove(run->request->workspace, path, w->is_dir ? 0 : w->mtime_ns, &err) < 0)
-            log_warning("run %s: '%s' is not removed: %s", run->result.id, path, err.msg);
+        if (has_workspace(run) &&
+            workspace_remove(run->request->workspace, path, w->is_dir ? 0 : w->mtime_ns, &err) < 0)
+            not_done(run, path, "removed", &err);
         return QUIET;
     }
     return breach(run, "a removal of what was never there");

@@ -68,6 +68,7 @@ struct run {
 
     struct workspace_entry *sent; /* what the workspace held at the start */
     size_t sent_n;
+    bool workspace_hangs;     /* its porter did not answer in time */
     size_t stdin_done;        /* bytes of standard input that were put into frames */
     uint8_t feed[RUN_FEED];   /* a frame that is being sent … */
     const uint8_t *feed_from; /* … here, or in the relay */

@@ -764,6 +764,42 @@ START_TEST(without_a_porter_the_reply_comes_all_the_same)
 }
 END_TEST
 
+static void stop_porter_at_go(struct run_rig *r, const struct frame *f)
+{
+    (void)r;
+    if (f->type == FRAME_GO && kill(place.pid, SIGSTOP) < 0)
+        abort();
+}
+
+/* Each question to it waits out its patience, and there may be as many as the program left files. */
+START_TEST(a_porter_that_hangs_is_waited_for_once)
+{
+    enum { FILES = 40 };
+    const int64_t patience = patient(200);
+    struct run *run;
+    int64_t began;
+
+    workspace_set_patience(ws, patience);
+    box.on_frame = stop_porter_at_go;
+    rig_frame(&box.says, FRAME_ENDED, "");
+    for (int i = 0; i < FILES; i++) {
+        char name[8];
+
+        (void)snprintf(name, sizeof(name), "%d", i);
+        say_dir(&box.says, name);
+        rig_file(&box.says, name, "data");
+    }
+    say_result(&box.says);
+    began = clock_ms();
+    run = finish();
+    ck_assert_int_lt(clock_ms() - began, FILES / 4 * patience);
+    ck_assert_int_eq(run_result(run)->outcome, OUTCOME_OK);
+    ck_assert_uint_eq(run_result(run)->omitted_n, FILES);
+    run_free(run);
+    ck_assert_int_eq(kill(place.pid, SIGCONT), 0);
+}
+END_TEST
+
 /* ---- how long the keeper shall wait ---- */
 
 static const struct span {
@@ -1004,6 +1040,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_file_that_cannot_be_written_is_told_and_the_old_one_stays);
     tcase_add_test(t, a_file_and_a_directory_do_not_take_each_others_place);
     tcase_add_test(t, without_a_porter_the_reply_comes_all_the_same);
+    tcase_add_test(t, a_porter_that_hangs_is_waited_for_once);
     tcase_add_loop_test(t, the_keeper_is_told_how_long_to_wait, 0, ARRAY_LEN(spans));
     tcase_add_loop_test(t, a_reply_that_is_due_shortens_the_wait_and_the_program, 0,
                         ARRAY_LEN(dues));

@@ -192,6 +192,10 @@ static void execute(struct http_exchange *x, void *app)
     q = exec_program(e, body.code, "<string>");
     q->extract = true;
     q->workspace = app_workspace(app, q->policy);
+    if (!q->workspace && q->policy->workspace[0]) {
+        answer_text(x, 503, "The workspace is not served: it needs a restart of the service");
+        return;
+    }
     set_times(q, body.timeout, http_arrived_ms(x));
     r = exec_run(e);
     if (exec_is_unavailable(e))

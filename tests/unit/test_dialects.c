@@ -1,18 +1,20 @@
-/* What native says of requests that never reach a container. */
+/* What dialects say of requests that never reach a container. */
 #include "dialects/native.h"
 
 #include <sched.h>
 #include <sys/mount.h>
 
 #include "base/spool.h"
+#include "dialects/aiq.h"
 #include "dialects/app.h"
 #include "http_rig.h"
 #include "policy/policy.h"
 
-static const struct http_api *const apis[] = {&native_api, NULL};
+static const struct http_api *const apis[] = {&native_api, &aiq_api, NULL};
 
 static struct settings settings;
-static struct app app = {.settings = &settings};
+static char *no_paths[] = {NULL};
+static struct app app = {.settings = &settings, .workspace_paths = no_paths};
 static struct http_server *server;
 
 static void open_service(const char *spool_dir)
@@ -68,7 +70,7 @@ static bool mount_tiny_disk(const char *dir)
 /* 0: the disk is full, which may pass; 1: there is no place at all. */
 START_TEST(what_cannot_be_spooled_is_not_the_clients_fault)
 {
-    char dir[] = "/tmp/oneshot-native-XXXXXX";
+    char dir[] = "/tmp/oneshot-dialects-XXXXXX";
     struct rig_reply r;
 
     ck_assert_ptr_nonnull(mkdtemp(dir));
@@ -89,10 +91,31 @@ START_TEST(what_cannot_be_spooled_is_not_the_clients_fault)
 }
 END_TEST
 
+/* The directory came with a reload: run without it, what the program writes would be lost silently. */
+START_TEST(a_workspace_that_nobody_serves_is_no_empty_one)
+{
+    static const char ask[] =
+        "POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        "Content-Length: 34\r\n\r\n{\"generated_code\":\"1\",\"timeout\":5}";
+    struct rig_reply r;
+    int fd;
+
+    open_service("/tmp");
+    fd = rig_dial(server);
+    r = rig_ask(fd, ask);
+    ck_assert_int_eq(r.status, 503);
+    ck_assert_ptr_nonnull(strstr(buf_get(&r.body), "workspace"));
+    rig_done(&r);
+    (void)close(fd);
+    close_service();
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, what_cannot_be_spooled_is_not_the_clients_fault, 0, 2);
+    tcase_add_test(t, a_workspace_that_nobody_serves_is_no_empty_one);
 }
 
-UNIT_MAIN("native", add_tests)
+UNIT_MAIN("dialects", add_tests)

@@ -146,20 +146,34 @@ static int save(const struct job *j, const struct generation *x)
     return rc;
 }
 
-static void print_spool(const struct spool *s, int fd)
+static int print_spool(const struct spool *s, int fd, struct err *err)
 {
     char piece[65536], last = '\n';
     uint64_t at = 0;
     ssize_t n;
 
-    while ((n = spool_read(s, at, piece, sizeof(piece), NULL)) > 0) {
-        if (io_write_all(fd, piece, (size_t)n, INT64_MAX, NULL) < 0)
-            return;
+    while ((n = spool_read(s, at, piece, sizeof(piece), err)) > 0) {
+        if (io_write_all(fd, piece, (size_t)n, INT64_MAX, err) < 0)
+            return -1;
         last = piece[n - 1];
         at += (uint64_t)n;
     }
-    if (at && last != '\n')
-        (void)!io_write_all(fd, "\n", 1, INT64_MAX, NULL);
+    if (n == 0 && at && last != '\n')
+        return io_write_all(fd, "\n", 1, INT64_MAX, err);
+    return (int)n;
+}
+
+/* 0 also for a reader that goes away: it has what it wants. */
+static int print_output(const struct runner_result *r)
+{
+    struct err err = {0};
+    int rc = print_spool(&r->out, STDOUT_FILENO, &err);
+
+    (void)!print_spool(&r->err_out, STDERR_FILENO, NULL);
+    if (rc == 0 || err.kind == ERR_PEER)
+        return 0;
+    (void)fprintf(stderr, "oneshot: output is lost: %s\n", err.msg);
+    return -1;
 }
 
 static const char *why_no_more(const struct generation *x)
@@ -191,7 +205,7 @@ static int status_of(const struct job *j, const struct generation *x)
 
 static int finish(struct job *j, const struct generation *x)
 {
-    int status = status_of(j, x);
+    int status = status_of(j, x), lost;
 
     close_line(j);
     if (x->end == GENERATE_FAULT) {
@@ -200,12 +214,11 @@ static int finish(struct job *j, const struct generation *x)
     }
     if (x->end == GENERATE_CANCELLED)
         return status;
-    print_spool(&x->result.out, STDOUT_FILENO);
-    print_spool(&x->result.err_out, STDERR_FILENO);
+    lost = print_output(&x->result);
     if (x->end == GENERATE_FAILED)
         (void)fprintf(stderr, "oneshot: failed after %d attempt%s%s%s\n", x->attempts,
                       x->attempts == 1 ? "" : "s", *why_no_more(x) ? ": " : "", why_no_more(x));
-    if (save(j, x) < 0 && status == 0)
+    if ((save(j, x) < 0 || lost < 0) && status == 0)
         status = 1;
     return status;
 }

@@ -48,7 +48,8 @@ struct job {
     char *code;
     char *name;
     int signal_fd;
-    int signal; /* that the user ended the run with */
+    int signal;      /* that the user ended the run with */
+    struct err lost; /* why output could not be written */
 };
 
 /* ---- what is to be run ---- */
@@ -170,15 +171,23 @@ static void cancel(void *run)
     run_cancel(run);
 }
 
-static void pull(struct run *run)
+/* A reader that goes away has what it wants; a disk that is full has not. */
+static void show(struct job *j, int fd, const struct run_event *ev)
+{
+    struct err err = {0};
+
+    if (io_write_all(fd, ev->data, ev->len, INT64_MAX, &err) < 0 && err.kind != ERR_PEER)
+        j->lost = err;
+}
+
+static void pull(struct job *j, struct run *run)
 {
     struct run_event ev;
 
     do {
         run_next(run, &ev);
         if (ev.kind == RUN_STDOUT || ev.kind == RUN_STDERR)
-            (void)!io_write_all(ev.kind == RUN_STDOUT ? STDOUT_FILENO : STDERR_FILENO, ev.data,
-                                ev.len, INT64_MAX, NULL);
+            show(j, ev.kind == RUN_STDOUT ? STDOUT_FILENO : STDERR_FILENO, &ev);
     } while (ev.kind != RUN_DONE);
 }
 
@@ -188,7 +197,7 @@ static struct run *run_once(struct job *j)
     struct interrupt w = {.fd = j->signal_fd, .cancel = cancel, .ctx = run};
 
     interrupt_watch(&w);
-    pull(run);
+    pull(j, run);
     interrupt_end(&w);
     j->signal = w.signal;
     return run;
@@ -227,7 +236,9 @@ static int finish(const struct job *j, const struct run_result *r)
     for (size_t i = 0; i < r->omitted_n; i++)
         (void)fprintf(stderr, "oneshot: '%s' was left out: %s\n", r->omitted[i].path,
                       r->omitted[i].reason);
-    if (save(j, r) < 0 && status == 0)
+    if (j->lost.kind)
+        (void)fprintf(stderr, "oneshot: output is lost: %s\n", j->lost.msg);
+    if ((save(j, r) < 0 || j->lost.kind) && status == 0)
         status = 1;
     return status;
 }

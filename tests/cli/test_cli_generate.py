@@ -57,6 +57,16 @@ def test_output_goes_out_and_files_are_saved(where, model, tmp_path):
     assert model.wait(kind="request")[0]["body"]["messages"][1]["content"] == "plot it"
 
 
+def test_output_that_cannot_be_written_is_told(where, model, tmp_path):
+    say(model, "print('lost')")
+    with open("/dev/full", "wb") as full:
+        p = subprocess.run(command(where, "print"), cwd=tmp_path, timeout=120, check=False,
+                           env=environment(where, model), stdin=subprocess.DEVNULL, stdout=full,
+                           stderr=subprocess.PIPE, text=True)
+    assert p.returncode == 1
+    assert p.stderr.endswith("oneshot: output is lost: write: No space left on device\n")
+
+
 def test_a_failed_attempt_is_told(service, model, tmp_path):
     say(model, "print('no')\nraise ValueError('bad')", "print('yes')")
     p = generate(service, model, tmp_path, "print yes")

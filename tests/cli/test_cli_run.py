@@ -278,6 +278,17 @@ def test_a_reader_that_goes_away_does_not_hang_it(where, tmp_path):
     wait_gone(where)
 
 
+def test_output_that_cannot_be_written_is_told(where, tmp_path):
+    name = program(tmp_path, "print('lost')\nopen('kept', 'w').write('x')")
+    with open("/dev/full", "wb") as full:
+        p = subprocess.run(command(where, "-o", "out", name), cwd=tmp_path, timeout=120,
+                           env=where.environment(), stdin=subprocess.DEVNULL, stdout=full,
+                           stderr=subprocess.PIPE, text=True, check=False)
+    assert p.returncode == 1
+    assert "oneshot: output is lost: write: No space left on device\n" in p.stderr
+    assert (tmp_path / "out" / "kept").read_text() == "x"
+
+
 def test_ctrl_c_on_a_terminal_cancels(where, tmp_path):
     name = program(tmp_path, "print('on', flush=True)\nimport time\ntime.sleep(25)")
     pid, terminal = pty.fork()

@@ -99,10 +99,7 @@ static void answer_whole(struct http_exchange *x, struct generator *g, const cha
     stop_init(&j->stop, http_client_fd(x));
     generate(g, &q, &j->generation);
     http_on_complete(x, forget, j);
-    if (j->generation.end == GENERATE_CANCELLED)
-        answer_error(x, 499, "The client is gone");
-    else
-        generator_answer(x, &j->generation);
+    generator_answer(x, &j->generation);
 }
 
 static void generate_code(struct http_exchange *x, void *ctx)

@@ -169,8 +169,7 @@ static bool pull(void *ctx, struct buf *out)
 
     if (!s->parts && take_events(s, out))
         return true;
-    /* Where the client is gone nobody reads the end. */
-    if (!s->parts && !s->is_told && s->generation.end != GENERATE_CANCELLED)
+    if (!s->parts && !s->is_told)
         open_last(s);
     return s->parts && http_parts_pull(s->parts, out);
 }

@@ -129,11 +129,18 @@ static void fault(struct work *w, int status, int retry_after_s, const char *tex
     (void)str_copy(w->x->error, text, sizeof(w->x->error));
 }
 
+/* Nobody waits, or is not to: who is still there to read it may ask again, another service if need be. */
+static void cancelled(struct work *w)
+{
+    fault(w, STATUS_UNAVAILABLE, 1, "The request was cancelled");
+    w->x->end = GENERATE_CANCELLED;
+}
+
 /* A model that fails once the time is up, however it does, leaves what there is. */
 static void model_failed(struct work *w, const struct model_fault *f)
 {
     if (f->kind == ERR_CANCELLED) {
-        w->x->end = GENERATE_CANCELLED;
+        cancelled(w);
         return;
     }
     log_warning("generation %s: %s", w->x->id, f->text);
@@ -356,7 +363,7 @@ static bool is_sandbox_fault(struct work *w, struct attempt *a)
     const struct runner_result *r = &a->result;
 
     if (r->end == RUNNER_CANCELLED)
-        w->x->end = GENERATE_CANCELLED;
+        cancelled(w);
     else if (r->end == RUNNER_UNAVAILABLE && !(r->is_late && w->best))
         fault(w, r->status, r->retry_after_s, r->reason);
     else

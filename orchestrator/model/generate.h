@@ -75,13 +75,13 @@ enum generate_end {
     GENERATE_OK,
     GENERATE_FAILED,    /* every attempt did: code and result are the last one's */
     GENERATE_FAULT,     /* ours, the model's or the sandbox's: status and error */
-    GENERATE_CANCELLED, /* nobody waits for it */
+    GENERATE_CANCELLED, /* nobody waits for it: status and error, too */
 };
 
 struct generation {
     char id[RANDOM_ID_MAX];
     enum generate_end end;
-    char *code; /* NULL with GENERATE_FAULT, "" when the model gave none */
+    char *code; /* NULL with status and error, "" when the model gave none */
     struct runner_result result;
     struct generate_retry *retries;
     size_t retries_n;
@@ -90,7 +90,7 @@ struct generation {
     bool is_late;              /* the time was: this is the best attempt so far */
     const char *stopped_early; /* "same_code", "same_error"; NULL */
 
-    int status, retry_after_s; /* GENERATE_FAULT: as HTTP says it */
+    int status, retry_after_s; /* where there is no result: as HTTP says it */
     char error[ERR_MSG_MAX];
 };
 

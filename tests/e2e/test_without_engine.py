@@ -112,7 +112,7 @@ def test_a_stop_cancels_what_it_does_not_wait_for(make_service, cohere_standin, 
         asked = clients.send(one.post, "generator", "/api/generate-code", {"prompt": "slowly"})
         cohere_standin.wait(kind="waiting")
         assert one.stop() == 0
-        assert asked.result(timeout=10).status == 499
+        assert asked.result(timeout=10).status == 503
     assert cohere_standin.wait(kind="end")[0]["outcome"] == "left"
     call, = json.loads(one.run("history", "--calls", "--json").stdout)["calls"]
     assert call["verdict"] == "cancelled"

@@ -48,6 +48,7 @@ struct monitor {
     unsigned porters_n;
     struct child keeper, front, slack, porters[PORTERS_MAX];
     int signal_fd, lock_fd, board_fd;
+    struct board *board;
     bool has_engine, is_stopping, is_hurried;
     int64_t kill_ms;
 };
@@ -227,6 +228,8 @@ static void plan_restart(struct child *c, int64_t now)
 static void died(struct monitor *m, struct child *c, int status)
 {
     c->pid = 0;
+    if (c == &m->slack && m->board) /* which itself may have had no time to say so */
+        atomic_store(&m->board->connected_s, 0);
     if (c->control >= 0)
         (void)close(c->control);
     c->control = -1;
@@ -408,6 +411,7 @@ static int prepare(struct monitor *m, struct err *err)
         return -1;
     if (setenv("ONESHOT_INSTANCE", m->settings.instance, 1) < 0 || open_signals(m) < 0)
         return err_sys(err, "prepare");
+    m->board = board_map(m->board_fd);
     return 0;
 }
 

@@ -324,8 +324,6 @@ int socket_mode_start(const struct socket_mode_options *o, struct socket_mode **
     pthread_condattr_t attr;
 
     m->o = *o;
-    if (o->web->board) /* it may stand there from a bot that was killed */
-        atomic_store(&o->web->board->connected_s, 0);
     (void)pthread_mutex_init(&m->lock, NULL);
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -118,6 +118,25 @@ def test_a_stop_cancels_what_it_does_not_wait_for(make_service, cohere_standin, 
     assert call["verdict"] == "cancelled"
 
 
+def test_a_dead_bot_is_not_connected(make_service, cohere_standin, slack_standin, elsewhere):
+    listeners = [*LISTENERS, {"port": 0, "dialects": ["status"]}]
+    one = make_service(
+        settings=settings(listeners=listeners, slack={"generator_url": "http://127.0.0.1:9"}),
+        env=environment(cohere_standin, elsewhere, ENABLE_SLACK="True",
+                        SLACK_BOT_TOKEN="xoxb-standin", SLACK_APP_TOKEN="xapp-standin",
+                        SLACK_API_URL=f"{slack_standin.url}/api/")).launch()
+
+    def is_connected():
+        return one.get("status", "/health").json["slack"]["connected"]
+    wait_for(is_connected, what="the bot is connected")
+    lock = one.state / "slack.lock"
+    lock.unlink()
+    lock.mkdir()  # the next one cannot start
+    os.kill(one.children()["slack"], signal.SIGKILL)
+    wait_for(lambda: not is_connected(), what="the bot is dead")
+    assert one.stop() == 0
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_it_needs_no_rights(make_service, cohere_standin, elsewhere):
     one = make_service(settings=settings(), env=environment(cohere_standin, elsewhere))

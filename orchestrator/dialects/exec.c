@@ -218,9 +218,10 @@ struct run_result *exec_run(struct exec *e)
 bool exec_is_unavailable(struct exec *e)
 {
     const struct run_result *r = run_result(e->run);
+    bool may_come_again = r->outcome == OUTCOME_INFRA || r->outcome == OUTCOME_CANCELLED;
     char seconds[16];
 
-    if (r->outcome != OUTCOME_INFRA || r->was_sent)
+    if (!may_come_again || r->was_sent)
         return false;
     (void)snprintf(seconds, sizeof(seconds), "%d", r->retry_after_s > 0 ? r->retry_after_s : 1);
     http_set_header(e->x, "Retry-After", seconds);

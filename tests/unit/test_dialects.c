@@ -17,9 +17,9 @@ static char *no_paths[] = {NULL};
 static struct app app = {.settings = &settings, .workspace_paths = no_paths};
 static struct http_server *server;
 
-static void open_service(const char *spool_dir)
+static void open_service(const char *spool_dir, int keeper_fd)
 {
-    const struct core_options o = {.spool_dir = spool_dir, .keeper_fd = -1};
+    const struct core_options o = {.spool_dir = spool_dir, .keeper_fd = keeper_fd};
     struct http_limits l = rig_limits();
     struct policy_set set = {0};
 
@@ -78,7 +78,7 @@ START_TEST(what_cannot_be_spooled_is_not_the_clients_fault)
         (void)rmdir(dir);
         return;
     }
-    open_service(_i ? "/nonexistent" : dir);
+    open_service(_i ? "/nonexistent" : dir, -1);
     post_file(SPOOL_MEMORY + 1, &r);
     ck_assert_msg(r.status == (_i ? 500 : 503), "%d: %s", r.status, buf_get(&r.body));
     ck_assert_str_eq(rig_header(&r, "Retry-After"), _i ? "" : "1");
@@ -100,7 +100,7 @@ START_TEST(a_workspace_that_nobody_serves_is_no_empty_one)
     struct rig_reply r;
     int fd;
 
-    open_service("/tmp");
+    open_service("/tmp", -1);
     fd = rig_dial(server);
     r = rig_ask(fd, ask);
     ck_assert_int_eq(r.status, 503);
@@ -111,10 +111,37 @@ START_TEST(a_workspace_that_nobody_serves_is_no_empty_one)
 }
 END_TEST
 
+/* The end of a stop: nothing was run, so it may be asked for again, at another service if need be. */
+START_TEST(what_is_cancelled_in_line_is_unavailable)
+{
+    static const char ask[] = "POST /v1/runs HTTP/1.1\r\nHost: localhost\r\n"
+                              "Content-Length: 12\r\n\r\n{\"code\":\"1\"}";
+    struct rig_reply r;
+    int fd, pair[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    open_service("/tmp", pair[1]);
+    fd = rig_dial(server);
+    rig_say(fd, ask);
+    ck_assert_int_eq(io_wait(pair[0], POLLIN, clock_ms() + RIG_WAIT_MS), 1); /* TAKE */
+    http_server_quiesce(server);
+    http_server_hang_up(server);
+    r = rig_read(fd, true);
+    ck_assert_int_eq(r.status, 503);
+    ck_assert_str_eq(rig_header(&r, "Retry-After"), "1");
+    ck_assert_ptr_nonnull(strstr(buf_get(&r.body), "cancelled"));
+    rig_done(&r);
+    (void)close(fd);
+    close_service();
+    (void)close(pair[0]);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, what_cannot_be_spooled_is_not_the_clients_fault, 0, 2);
+    tcase_add_test(t, what_is_cancelled_in_line_is_unavailable);
     tcase_add_test(t, a_workspace_that_nobody_serves_is_no_empty_one);
 }
 

@@ -118,7 +118,10 @@ void http_parts_json_string(struct http_parts *p, const struct spool *s); /* quo
 void http_parts_raw(struct http_parts *p, const struct spool *s);
 void http_reply_parts(struct http_exchange *x, int status, const char *type, struct http_parts *p);
 
-/* For streams: appends the next piece (at most 64 KiB) to `out`; false when nothing is left. */
+/*
+ * For streams: appends the next piece (at most 64 KiB) to `out`; false when nothing is left. Where
+ * it cannot be read `out` is marked as full, which cuts the reply.
+ */
 bool http_parts_pull(struct http_parts *p, struct buf *out);
 
 /*

@@ -272,8 +272,8 @@ bool http_parts_pull(struct http_parts *p, struct buf *out)
     char *room = buf_room(out, HTTP_BLOCK);
     ssize_t n = room ? http_parts_read(p, room, HTTP_BLOCK) : -1;
 
-    if (n <= 0)
-        return false;
-    buf_commit(out, (size_t)n);
-    return true;
+    out->is_full = out->is_full || n < 0; /* what lost bytes must not look like a whole one */
+    if (n > 0)
+        buf_commit(out, (size_t)n);
+    return n != 0;
 }

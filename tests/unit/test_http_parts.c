@@ -174,7 +174,12 @@ static void broken_parts(struct http_exchange *x, void *app)
     else
         http_parts_raw(p, &bad);
     http_on_complete(x, done_spool, &bad);
-    http_reply_parts(x, 200, "text/plain", p);
+    if (strcmp(http_tail(x), "stream") != 0) {
+        http_reply_parts(x, 200, "text/plain", p);
+        return;
+    }
+    http_on_complete(x, free_parts, p);
+    http_reply_stream(x, 200, "text/event-stream", pull_parts, p);
 }
 
 static void overgrown(struct http_exchange *x, void *app)
@@ -282,7 +287,8 @@ END_TEST
 
 START_TEST(a_spool_that_cannot_be_read_cuts_the_reply)
 {
-    static const char *const paths[] = {"/broken/json", "/broken/base64", "/broken/raw"};
+    static const char *const paths[] = {"/broken/json", "/broken/base64", "/broken/raw",
+                                        "/broken/stream"};
 
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
         int fd = rig_dial(server);

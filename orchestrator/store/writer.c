@@ -212,13 +212,16 @@ static int write_rows(struct store *s, struct row *const *rows, size_t n, struct
     return s->ops->write(s->backend, rows, n, err);
 }
 
-/* The service stops and waits for us no longer: any further try may take seconds. */
+/*
+ * The service stops and waits for us no longer: where the last write failed a further try may take
+ * seconds. What can be written is written to its end.
+ */
 static bool is_time_up(struct store *s)
 {
     bool is_up;
 
     (void)pthread_mutex_lock(&s->lock);
-    is_up = s->is_stopping && clock_ms() >= s->stop_ms;
+    is_up = s->is_stopping && atomic_load(&s->is_failing) && clock_ms() >= s->stop_ms;
     (void)pthread_mutex_unlock(&s->lock);
     return is_up;
 }

@@ -16,7 +16,6 @@ import pathlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,13 +23,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from ports import free_ports, is_free
 from standins.running import TOP, StandIn
 
 PROMPT = "plot inverter voltage vs current from the last hour"
 PROGRAM = TOP / "build/release/oneshot"
 TAG = os.environ.get("TAG", "latest")  # as images/build.sh
 USUAL_PORT = 3030
-START_S, REPLY_S, STOP_S, STEP_S = 50.0, 300.0, 60.0, 0.05
+START_S, REPLY_S, STOP_S, STEP_S = 120.0, 300.0, 60.0, 0.05
 # Nothing of a service that is set up here finds its way into this one.
 OWN = ("ONESHOT_", "SANDBOX_", "INFLUX", "TELEMETRY_", "SLACK_", "ENABLE_SLACK", "COHERE_",
        "CO_API_", "GENERAT", "MAX_RETRIES", "PROMPT_GUIDE", "CODE_GENERATOR_URL", "DEBUG",
@@ -47,12 +47,7 @@ def say(what: str, text: str) -> None:
 
 def free_port() -> int:
     """The generator's own where nobody has it."""
-    for port in (USUAL_PORT, 0):
-        with contextlib.suppress(OSError), socket.socket() as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind(("127.0.0.1", port))
-            return int(s.getsockname()[1])
-    raise Failure("there is no free port")
+    return USUAL_PORT if is_free(USUAL_PORT) else free_ports(1)[0]
 
 
 class Service:

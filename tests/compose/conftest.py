@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,28 +15,11 @@ import pytest
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / "tests/e2e"), str(TOP / "tests/worker"), str(TOP / "tests")]
 
+from ports import free_ports  # noqa: E402
+
 LONG_S = 1800
 NAME = f"oneshot-test-{os.getpid():x}"
 TAG = "tests"
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as s:
-        try:
-            s.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def free_ports(count: int) -> list[int]:
-    """Below those that the kernel hands out: they are needed only after the images are built."""
-    found: set[int] = set()
-    while len(found) < count:
-        port = random.randrange(20000, 30000)
-        if is_free(port):
-            found.add(port)
-    return sorted(found)
 
 
 def call(*words: str, **options: object) -> subprocess.CompletedProcess[str]:

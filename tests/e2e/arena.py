@@ -16,7 +16,7 @@ import engine
 import service as services
 
 AT_ONCE = 4
-SLACK_S = 8.0  # beyond time limit and grace; the tests' machine is busy
+SLACK_S = 60.0  # beyond time limit and grace; the programs that are to end want all the machine
 GONE_S = 60.0
 TRIES = (1, 5, 25)
 BUSY_S = 120.0
@@ -153,7 +153,7 @@ class Arena:
             "print(len([p for p in os.listdir('/proc') if p.isdigit()]))\n"
             f"time.sleep(0.1)\nopen('mine', 'w').write('{word}')\nprint('{word}')\n"
         )
-        reply = self.ask(code, timeout=30)
+        reply = self.ask(code, timeout=120)
         assert (reply["outcome"], reply["stdout"]) == ("ok", f"[] False\n2\n{word}\n"), reply
         assert [(f["path"], f["size"]) for f in reply["files"]] == [("mine", 32)]
         self.honest_runs += 1

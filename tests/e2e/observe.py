@@ -13,11 +13,12 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import engine
+from ports import free_ports
 from service import LABEL, Reply, Service, wait_for
 
 SLIM = "oneshot/python-slim"
@@ -37,14 +38,10 @@ def pool(size: int, **keys: Any) -> dict[str, Any]:
 
 
 def fixed_listeners() -> list[dict[str, Any]]:
-    """Ports that a front keeps when it is started again; free now."""
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(3)]
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        ports = [one.getsockname()[1] for one in held]
+    """Ports that a front keeps when it is started again."""
     dialects = (["aiq"], ["telemetry"], ["native", "aiq"])
-    return [{"port": port, "dialects": names} for port, names in zip(ports, dialects)]
+    return [{"port": port, "dialects": names}
+            for port, names in zip(free_ports(len(dialects)), dialects)]
 
 
 def alone(**keys: Any) -> dict[str, dict[str, Any]]:

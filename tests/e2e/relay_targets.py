@@ -125,13 +125,6 @@ def serving(handler: Callable[..., socketserver.BaseRequestHandler], address: st
             thread.join()
 
 
-def closed_port() -> int:
-    """A port at which nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @contextmanager
 def silent_port() -> Iterator[int]:
     """A port whose queue is full: who connects gets no answer, not even a refusal."""

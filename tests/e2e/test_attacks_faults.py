@@ -68,7 +68,8 @@ def is_gone(container):
     ("POST", "/stop?t=0"),
 ], ids=["removed", "killed", "stopped"])  # fmt: skip
 def test_run_whose_container_is_lost_is_no_success(service, loss):
-    with running(service, timeout=120) as (lost, stream), running(service, timeout=6) as (_, other):
+    with running(service, timeout=120) as (lost, stream), running(
+            service, timeout=12) as (_, other):
         engine.call(loss[0], f"/containers/{lost}{loss[1]}")
         told = result(stream)
         assert told["outcome"] == "infra" and "may have run" in json.dumps(told["error"]), told
@@ -80,7 +81,7 @@ def test_run_whose_container_is_lost_is_no_success(service, loss):
 def test_frozen_container_is_ended_by_the_keeper(service):
     """Its warden cannot act any more; deadline and removal are kept from outside."""
     start = time.monotonic()
-    with running(service, timeout=3) as (frozen, stream):
+    with running(service, timeout=12) as (frozen, stream):  # it is frozen before that is over
         engine.call("POST", f"/containers/{frozen}/pause")
         told = result(stream)
         assert told["outcome"] in ("timeout", "infra"), told

@@ -6,6 +6,7 @@ import pathlib
 import engine
 import pytest
 from observe import SLIM, pool
+from service import wait_for
 
 HERE = pathlib.Path(__file__).resolve().parent
 MIB = 1 << 20
@@ -31,9 +32,21 @@ def parked(homes):
     one = services.Service(homes / "create-body", policies={"baseline": BASELINE})
     try:
         one.start().wait_parked("baseline")
+        # It is parked as soon as it was measured; the limit that follows is the engine's next call.
+        wait_for(lambda: is_settled(one), what="the measured limit")
         yield one, *inspect(one)
     finally:
         one.remove()
+
+
+def is_settled(service):
+    """A machine that is too busy for a measurement makes it with the next container."""
+    footprint = service.pool("baseline")["footprint_bytes"]
+    if not footprint:
+        service.native("1", policy="baseline")
+        service.wait_parked("baseline")
+        return False
+    return inspect(service)[1]["HostConfig"]["Memory"] == 256 * MIB + footprint
 
 
 def inspect(service):

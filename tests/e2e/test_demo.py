@@ -1,5 +1,6 @@
 """`make demo`'s script: a sentence in, a plot out, and nothing left behind."""
 
+import pathlib
 import re
 import subprocess
 import tempfile
@@ -10,7 +11,7 @@ from standins.running import HEAVY, TESTS, judged
 
 STEM = "inverter_voltage_current"
 SIGNALS = ["INV_DC_Bus_Current", "INV_DC_Bus_Voltage"]
-PACKAGES_S = 300
+PACKAGES_S = 600  # the two of the fixture are within the time of the test that asks first
 
 pytestmark = pytest.mark.skipif(not HEAVY.exists(), reason="needs make build/venv-standins/ready")
 
@@ -24,10 +25,18 @@ def judge(place, seed):
     return judged(place / f"{STEM}.png", place / f"{STEM}.csv", seed, SIGNALS)
 
 
+def left_behind():
+    """Directories and containers of demonstrations."""
+    places = pathlib.Path(tempfile.gettempdir()).glob("oneshot-demo-*")
+    names = [c["Labels"].get("oneshot.instance", "")
+             for c in engine.call("GET", "/containers/json?all=1")]
+    return {str(place) for place in places} | {n for n in names if n.startswith("demo-")}
+
+
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     """The demonstration with two seeds; the second in Slack, too."""
-    found = {}
+    found = {"before": left_behind()}  # by one that was killed
     for seed, more in ((1, []), (2, ["--slack"])):
         place = tmp_path_factory.mktemp(f"seed{seed}")
         p = demo(place, "--seed", str(seed), *more)
@@ -36,7 +45,7 @@ def shown(tmp_path_factory):
     return found
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3 * PACKAGES_S)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_plot_opens_and_its_points_are_the_databases_rows(shown, seed):
     place, said = shown[seed]
@@ -71,14 +80,7 @@ def test_slack_gets_the_answer_too(shown):
 
 
 def test_nothing_is_left(shown):
-    assert shown
-    temporary = tempfile.gettempdir()
-    p = subprocess.run(["find", temporary, "-maxdepth", "1", "-name", "oneshot-demo-*"],
-                       text=True, capture_output=True, check=True)
-    assert p.stdout == ""
-    containers = engine.call("GET", "/containers/json?all=1")
-    names = [c["Labels"].get("oneshot.instance", "") for c in containers]
-    assert not [name for name in names if name.startswith("demo-")]
+    assert left_behind() <= shown["before"]
 
 
 def test_a_failure_is_told_and_cleans_up(tmp_path):

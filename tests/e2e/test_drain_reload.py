@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import time
 
 import engine
 import pytest
 from observe import Clients, Events, alone, ids, pool, slim, wait_running
-from service import LABEL, wait_for
+from service import LABEL, STOP_S, wait_for
 
 UNAVAILABLE = 4
 LONG = "import time; print('begun', flush=True); time.sleep(100)"
@@ -18,7 +17,7 @@ LONG = "import time; print('begun', flush=True); time.sleep(100)"
 def small(make_service):
     return make_service(
         policies=alone(pool=pool(2), time={"max": "120s", "default": "120s"}),
-        settings={"drain": "60s"})
+        settings={"drain": "120s"})
 
 
 def term(service):
@@ -39,21 +38,21 @@ def expect_cancelled(service, run):
 def test_a_stop_waits_for_what_runs(small):
     small.start()
     with Clients() as clients:
-        run = clients.send(small.native, "import time; time.sleep(3); print('finished')")
+        run = clients.send(small.native, "import time; time.sleep(5); print('finished')")
         wait_running(small, "default", 1)
         term(small)
-        wait_for(lambda: "stopping" in small.log(), 10, "the stop")
+        wait_for(lambda: "stopping" in small.log(), what="the stop")
 
         def is_refused():
             try:
                 return small.native("print('too late')").status == 503
             except OSError:
                 return True
-        wait_for(is_refused, 10, "refusal")
+        wait_for(is_refused, what="refusal")
         reply = run.result(timeout=60)
         assert (reply.status, reply.json["stdout"]) == (200, "finished\n")
         assert reply.json["outcome"] == "ok"
-    assert small.process.wait(60) == 0
+    assert small.process.wait(STOP_S) == 0
     assert small.containers() == []
 
 
@@ -63,21 +62,19 @@ def test_a_second_stop_does_not_wait(small, both_at_once):
     with Clients() as clients:
         run = clients.send(small.native, LONG)
         wait_running(small, "default", 1)
-        began = time.monotonic()
         front = small.children()["front"]
         if both_at_once:
             os.kill(front, signal.SIGSTOP)
         term(small)
-        wait_for(lambda: "stopping" in small.log(), 10, "the stop")
+        wait_for(lambda: "stopping" in small.log(), what="the stop")
         term(small)
-        wait_for(lambda: "stopping at once" in small.log(), 10, "the second stop")
+        wait_for(lambda: "stopping at once" in small.log(), what="the second stop")
         if both_at_once:
             os.kill(front, signal.SIGCONT)
-        assert small.process.wait(40) == 0
-        took = time.monotonic() - began
+        # The drain is longer; the program would run for longer than what is left of this minute.
+        assert small.process.wait(STOP_S) == 0
         expect_cancelled(small, run)
     assert small.containers() == []
-    assert took < 30  # the program would have run for 100, the drain is 60
 
 
 def test_a_stop_waits_no_longer_than_the_drain(small):
@@ -87,7 +84,7 @@ def test_a_stop_waits_no_longer_than_the_drain(small):
         run = clients.send(small.native, LONG)
         wait_running(small, "default", 1)
         term(small)
-        assert small.process.wait(40) == 0
+        assert small.process.wait(STOP_S) == 0
         expect_cancelled(small, run)
     assert small.containers() == []
 
@@ -115,7 +112,7 @@ def test_new_policies_fill_before_old_ones_drain(small):
     events = Events(small.instance)
     small.policies["default"] |= {"pids": 50}
     reload(small)
-    wait_for(lambda: hash_of(small) != first["policy_hash"], 20, "the new policy")
+    wait_for(lambda: hash_of(small) != first["policy_hash"], what="the new policy")
     # Whoever comes meanwhile is served, under the new policy.
     during = small.native("print(2)")
     assert (during.status, during.json["stdout"]) == (200, "2\n")
@@ -125,7 +122,7 @@ def test_new_policies_fill_before_old_ones_drain(small):
     assert last["policy_hash"] == hash_of(small) == during.json["container"]["policy_hash"]
     assert last["policy_hash"] != first["policy_hash"]
     assert last["warm"] is True
-    wait_for(lambda: old & events.destroyed.keys(), 10, "the engine's word of it")
+    wait_for(lambda: old & events.destroyed.keys(), what="the engine's word of it")
     drained = min(at for id, at in events.destroyed.items() if id in old)
     assert len([at for at in events.created.values() if at < drained]) >= 2
     events.close()
@@ -159,7 +156,7 @@ def test_no_request_fails_during_reloads(small):
         assert [(r.status, r.body if r.status != 200 else b"") for r in replies] == [
             (200, b"")] * 8
         assert {r.json["stdout"] for r in replies} == {"42\n"}
-        wait_for(lambda old=old: hash_of(small) != old, 20, "the new policy")
+        wait_for(lambda old=old: hash_of(small) != old, what="the new policy")
 
 
 def test_a_broken_policy_changes_nothing(small):
@@ -176,14 +173,14 @@ def test_a_broken_policy_changes_nothing(small):
     for process in ("keeper", "front"):
         wait_for(lambda p=process: [line for line in small.log().splitlines() if f" {p}: " in line
                                     and where in line and "'pids'" in line],
-                 20, f"the {process}'s complaint")
+                 what=f"the {process}'s complaint")
     assert hash_of(small) == before
     assert small.native("print(6 * 7)").json["container"]["policy_hash"] == before
     assert parked & ids(small)
     path.write_text(good.replace(lines[number - 1], ""))
     small.policies["default"]["pids"] = 44
     reload(small)
-    wait_for(lambda: hash_of(small) != before, 20, "the mended policy")
+    wait_for(lambda: hash_of(small) != before, what="the mended policy")
     assert small.native("print(6 * 7)").json["container"]["policy_hash"] == hash_of(small)
 
 
@@ -223,7 +220,7 @@ def test_only_the_dead_are_swept(small, make_container):
     other = make_container(f"{small.instance}-other", "00000000deadbeef")
     alike = make_container(small.instance[:-1], "00000000deadbeef")
     small.start()
-    wait_for(lambda: not any(exists(c) for c in dead), 15, "the sweep")
+    wait_for(lambda: not any(exists(c) for c in dead), what="the sweep")
     assert exists(other)["State"]["Status"] in ("running", "exited")
     assert exists(alike)
     assert small.stop() == 0

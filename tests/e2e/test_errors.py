@@ -124,6 +124,11 @@ def program(dialect, code, timeout=None):
     return {"code": code, **limits}
 
 
+# A busy machine brings four programs to the same point one after the other: none may end meanwhile.
+LONG_S = 300
+LONG = {"time": {"default": f"{LONG_S}s", "max": f"{LONG_S}s"}}
+
+
 def run(service, dialect, code, timeout=None):
     return service.post(dialect, ROUTES[dialect], program(dialect, code, timeout))
 
@@ -256,7 +261,8 @@ class Outage:
 
     def no_image(self):
         service = self.without(keys={"image": "oneshot/there-is-none"})
-        wait_for(lambda: service.log().count("is not in the engine") >= 3, 60, "the refusal")
+        for policy in POLICIES.values():
+            wait_for(lambda p=policy: f"policy '{p}': image" in service.log(), what="the refusal")
         return at_once(lambda d: run(service, d, "print(1)"))
 
     def no_engine(self):
@@ -276,10 +282,11 @@ class Outage:
 
     def lost(self, break_it, **options):
         """Every dialect's program runs, then something breaks."""
-        options |= TABLE["services"]["hasty"] | {"env": {}}
-        service = self.make_service(**options).start()
+        hasty = TABLE["services"]["hasty"]["policies"]
+        policies = {name: keys | LONG for name, keys in hasty.items()}
+        service = self.make_service(policies=policies, **options).start()
         with concurrent.futures.ThreadPoolExecutor(len(DIALECTS)) as pool:
-            replies = {d: pool.submit(run, service, d, RUNS_ON, 30) for d in DIALECTS}
+            replies = {d: pool.submit(run, service, d, RUNS_ON, LONG_S) for d in DIALECTS}
             containers = [wait_running(service, d) for d in DIALECTS]
             break_it(service, containers)
             return {d: reply.result() for d, reply in replies.items()}
@@ -333,7 +340,7 @@ def busy(make_service):
     made: list[services.Service] = []
 
     def make(**queue):
-        keys = {"image": "oneshot/python-slim", "warm": [], "queue": queue}
+        keys = {"image": "oneshot/python-slim", "warm": [], "queue": queue} | LONG
         service = make_service(settings={"pools": {"containers": len(DIALECTS)}},
                                policies=for_all(keys)).launch()
         made.append(service)
@@ -375,7 +382,7 @@ def test_a_full_line_is_told(busy):
 def run_and_leave(service, dialect):
     """A run that only the end of the service ends."""
     with contextlib.suppress(OSError, http.client.HTTPException):
-        run(service, dialect, RUNS_ON)
+        run(service, dialect, RUNS_ON, LONG_S)
 
 
 def cancelled(service):

@@ -175,14 +175,14 @@ def test_the_workspace_lies_where_the_variable_says(make_service, home_standin):
 def test_prints_show_how_far_a_program_came(make_service, home_standin):
     """The document's advice for programs that take too long."""
     home_standin.control(tool="search_events", mode="slow")
-    one = make_service(env=places(home_standin.url) | {"EXECUTION_TIMEOUT": "3"}, patience_s=60,
+    one = make_service(env=places(home_standin.url) | {"EXECUTION_TIMEOUT": "8"}, patience_s=60,
                        policies=policies()).start()
     got = run(one, """
 import data
 print("devices", (await data.get_devices())["count"])
 print("events", (await data.search_events())["count"])
 """)
-    assert (got["stdout"], got["error"]) == ("devices 99\n", "Execution exceeded 3s timeout")
+    assert (got["stdout"], got["error"]) == ("devices 99\n", "Execution exceeded 8s timeout")
 
 
 def test_reviewers_find_the_code_in_the_log(make_service, home_standin):

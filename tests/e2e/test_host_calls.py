@@ -148,7 +148,7 @@ for i in range(20):
 print("waiting", flush=True)
 while True:
     pass
-""", timeout=4)
+""", timeout=10)
     assert (got["outcome"], got["stdout"]) == ("timeout", "waiting\n")
     assert front_memory(running) - before < 600 << 20
 

@@ -14,6 +14,7 @@ from observe import (
     is_alive,
     pool,
     slim,
+    stopped,
     wait_gone,
     wait_running,
 )
@@ -22,8 +23,9 @@ from service import Service, wait_for
 PARKED = 20
 RUNNING = 5
 GONE_S = 5.0
-# Loaded machines are slower than any goal; a quiet one must meet it.
-SLACK_S = 10.0 * SLACK
+# Loaded machines are slower than any goal, slow ones take seconds for twenty containers; `make
+# bench` asks with no slack.
+SLACK_S = 120.0 * SLACK
 LONG = "import time; print('begun', flush=True); time.sleep(100)"
 LOST = "infrastructure failure, the program may have run"
 
@@ -101,8 +103,8 @@ def kill(service, *names):
     old = service.children()
     for name in names:
         os.kill(old[name], signal.SIGKILL)
-    wait_for(lambda: all(service.children().get(n, old[n]) != old[n] for n in names), 30,
-             "their successors")
+    wait_for(lambda: all(service.children().get(n, old[n]) != old[n] for n in names),
+             what="their successors")
 
 
 def tell(what, took):
@@ -163,25 +165,22 @@ def test_kill_of_keeper_and_front_at_once(full):
 
 
 def test_a_front_without_a_keeper_says_when_to_come_back(full):
-    """The monitor waits longer from death to death, so that there is time to ask."""
+    """The monitor, which would start another keeper, is stopped while it is asked."""
     wait_full(full)
-    last = 0
-    for _ in range(6):
-        wait_for(lambda dead=last: full.children().get("keeper", dead) != dead, 30, "a keeper")
-        last = full.children()["keeper"]
-        os.kill(last, signal.SIGKILL)
-        wait_for(lambda dead=last: not is_alive(dead), 10, "its death")
-    began = time.monotonic()
-    replies = [full.native("print(1)"), full.aiq("print(1)"), full.telemetry("print(1)")]
-    ready = full.get("native", "/ready")
-    assert "keeper" not in full.children(), f"too slow to ask: {time.monotonic() - began} s"
+    keeper = full.children()["keeper"]
+    with stopped(full.process.pid):
+        os.kill(keeper, signal.SIGKILL)
+        wait_for(lambda: not is_alive(keeper), what="its death")
+        replies = [full.native("print(1)"), full.aiq("print(1)"), full.telemetry("print(1)")]
+        ready = full.get("native", "/ready")
+        health = full.get("native", "/health").json
     for reply in (*replies, ready):
         assert reply.status == 503
         assert 1 <= int(reply.headers["Retry-After"]) <= 60
     assert replies[0].headers["Content-Type"] == "application/problem+json"
     assert replies[1].json["process_status"] == "error"
     assert "error" in replies[2].json
-    assert full.get("native", "/health").json["keeper"] is False
+    assert health["keeper"] is False
     wait_ready(full)
 
 
@@ -195,7 +194,7 @@ def test_kill_of_the_monitor(full):
         full.process.wait()
         for run in runs:
             run.exception(timeout=60)  # an answer or the end of the connection, no hang
-        wait_for(lambda: not any(is_alive(pid) for pid in children.values()), 30, "their end")
+        wait_for(lambda: not any(is_alive(pid) for pid in children.values()), what="their end")
     wait_for(lambda: not full.containers(), GONE_S + SLACK_S, "removal")
     full.start()
     wait_ready(full)

@@ -149,10 +149,10 @@ def test_figures(service):
 
 def test_timeout_is_the_requests(service):
     service.wait_parked("default")
-    reply = service.native("import time\nprint('a')\ntime.sleep(60)", timeout=2.5).json
+    reply = service.native("import time\nprint('a')\ntime.sleep(60)", timeout=6.5).json
     assert (reply["outcome"], reply["stdout"]) == ("timeout", "a\n")
-    assert reply["error"]["message"] == "time limit of 2.5 s exceeded"
-    assert 2400 < reply["usage"]["wall_ms"]
+    assert reply["error"]["message"] == "time limit of 6.5 s exceeded"
+    assert 6400 < reply["usage"]["wall_ms"]
 
 
 def test_memory_is_the_requests(tuned):
@@ -230,16 +230,16 @@ def test_what_is_left_out_is_named(service):
 
 
 def test_unknown_fields_and_queries_are_ignored(service):
-    reply = service.post("native", "/v1/runs?wait=1&x", {
+    reply = service.patiently("native", "/v1/runs?wait=1&x", {
         "code": "print(1)", "packages": [], "user": {"a": 1}, "files": None, "env": None})
     assert printed(reply) == "1\n"
 
 
 def test_a_trace_goes_into_history(service):
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    service.wait_parked("default")
     reply = service.post("native", "/v1/runs", {"code": "print(1)"}, {"traceparent": trace})
-    run = json.loads(wait_for(
-        lambda: service.run("history", "--json", reply.json["id"]).stdout, 30))
+    run = json.loads(wait_for(lambda: service.run("history", "--json", reply.json["id"]).stdout))
     assert (run["traceparent"], run["container"]["id"]) == (trace, reply.json["container"]["id"])
 
 
@@ -267,10 +267,17 @@ class Events:
         self.connection.close()
 
 
-def test_a_run_is_streamed(service):
+@pytest.fixture
+def parked(service):
+    """A stream tells of a wait in vain, which a busy machine may cause, where it should run."""
+    service.wait_parked("default")
+    return service
+
+
+def test_a_run_is_streamed(parked):
     code = ("import sys\nprint('one', flush=True)\nprint('two', file=sys.stderr, flush=True)\n"
             "open('f.txt', 'w').write('file')\n7")
-    events = Events(service, {"code": code, "result": "last_expression"})
+    events = Events(parked, {"code": code, "result": "last_expression"})
     assert events.reply.status == 200
     assert events.reply.headers["Content-Type"] == "text/event-stream"
     assert events.reply.headers["Cache-Control"] == "no-store"
@@ -290,9 +297,9 @@ def test_a_run_is_streamed(service):
     assert result["files"] == [{"path": "f.txt", "size": 4, "type": "text/plain"}]
 
 
-def test_a_character_that_never_ends_is_streamed(service):
+def test_a_character_that_never_ends_is_streamed(parked):
     code = "import sys\nsys.stdout.buffer.write(b'a\\xe2\\x82')\nsys.stderr.buffer.write(b'\\xc3')"
-    events = Events(service, {"code": code})
+    events = Events(parked, {"code": code})
     got = list(events)
     events.close()
     for stream, text in (("stdout", "a\ufffd"), ("stderr", "\ufffd")):
@@ -300,15 +307,15 @@ def test_a_character_that_never_ends_is_streamed(service):
         assert got[-1][1][stream] == text
 
 
-def test_stream_true_is_the_same_as_the_header(service):
-    events = Events(service, {"code": "print(1)", "stream": True}, {"Accept": "*/*"})
+def test_stream_true_is_the_same_as_the_header(parked):
+    events = Events(parked, {"code": "print(1)", "stream": True}, {"Accept": "*/*"})
     assert events.reply.headers["Content-Type"] == "text/event-stream"
     assert list(events)[-1][1]["stdout"] == "1\n"
     events.close()
 
 
-def test_output_is_streamed_while_the_program_runs(service):
-    events = Events(service, {"code": "import time\nprint('now')\ntime.sleep(1000)"})
+def test_output_is_streamed_while_the_program_runs(parked):
+    events = Events(parked, {"code": "import time\nprint('now')\ntime.sleep(1000)"})
     for name, data in events:
         if name == "stdout":
             assert data == {"text": "now\n"}
@@ -318,10 +325,10 @@ def test_output_is_streamed_while_the_program_runs(service):
     events.close()
 
 
-def test_a_character_may_come_in_pieces(service):
+def test_a_character_may_come_in_pieces(parked):
     code = ("import os, time\nfor byte in '🐍é'.encode():\n    os.write(1, bytes([byte]))\n"
             "    time.sleep(0.05)\nos.write(1, b'\\xff')")
-    events = Events(service, {"code": code})
+    events = Events(parked, {"code": code})
     got = list(events)
     events.close()
     text = "".join(data["text"] for name, data in got if name == "stdout")
@@ -340,9 +347,9 @@ def unsent(connection):
 
 
 @pytest.mark.parametrize("at", ["silence", "output", "a reply that is stuck"])
-def test_closing_the_stream_cancels_the_run(service, at):
+def test_closing_the_stream_cancels_the_run(parked, at):
     """Whether the service finds the client gone while it waits, or by what it cannot send."""
-    events = Events(service, {"code": "print('here')\nimport time\ntime.sleep(1000)"
+    events = Events(parked, {"code": "print('here')\nimport time\ntime.sleep(1000)"
                               if at == "silence" else "while True: print('here')"})
     run = events.reply.headers["X-Run-Id"]
     stream = iter(events)
@@ -352,7 +359,7 @@ def test_closing_the_stream_cancels_the_run(service, at):
         seen = [0]
         wait_for(lambda: seen.append(unsent(events.connection)) or seen[-1] == seen[-2] > 0)
     events.close()
-    told = wait_for(lambda: service.run("history", "--json", run).stdout, 30)
+    told = wait_for(lambda: parked.run("history", "--json", run).stdout)
     assert json.loads(told)["outcome"] == "cancelled"
 
 
@@ -389,12 +396,14 @@ def runs(service, outcome, dialect="native"):
                if s.labels["outcome"] == outcome and s.labels["dialect"] == dialect)
 
 
-def test_metrics_count_what_happened(service):
-    before = runs(service, "code_error"), runs(service, "ok", "aiq")
+def test_metrics_count_what_happened(make_service):
+    """A run is counted behind its reply: where others run it may be theirs."""
+    slim = {"image": "oneshot/python-slim", "warm": []}
+    service = make_service(policies=dict.fromkeys(("default", "aiq", "telemetry"), slim),
+                           patience_s=60).start()
     service.native("1/0")
     service.aiq("print(1)")
-    wait_for(lambda: runs(service, "code_error") == before[0] + 1, 10)
-    wait_for(lambda: runs(service, "ok", "aiq") == before[1] + 1, 10)
+    wait_for(lambda: (runs(service, "code_error"), runs(service, "ok", "aiq")) == (1, 1))
     families = metrics(service)
     stages = {s.labels["stage"] for s in families["oneshot_run_stage_seconds"].samples}
     assert stages >= {"queue", "take", "run", "collect"}

@@ -26,6 +26,7 @@ from private_engine import (
     obstacle,
 )
 from relay_targets import Page, serving
+from service import START_S, wait_for
 
 SLIM = f"oneshot/python-slim:{os.environ.get('TAG', 'latest')}"
 SIDE = "side-net"
@@ -88,6 +89,11 @@ class World:
         self.service.start()
 
 
+# For an answer on a busy machine, and for a program that waits for some in vain.
+ANSWER_S = 10
+TIME = {"default": "120s", "max": "120s"}
+
+
 def policies():
     some, none = pool(1), {"min": 0}
     listed = ["www.far.test:80", {"as": "inner.far.test:80", "private": True}]
@@ -95,11 +101,11 @@ def policies():
         "default": slim(image=SLIM, pool=none),
         "telemetry": slim(image=SLIM, network="none", pool=none),
         "aiq": slim(image=SLIM, pool=none, workspace={"path": ""}),
-        "none": slim(image=SLIM, pool=some),
-        "relay": slim(image=SLIM, network={"relay": [*listed, {"any": [80]}]}, pool=some,
-                      relay={"connect": "2s"}),
-        "open": slim(image=SLIM, network="open", pool=some),
-        "side": slim(image=SLIM, network={"join": SIDE}, pool=some),
+        "none": slim(image=SLIM, pool=some, time=TIME),
+        "relay": slim(image=SLIM, network={"relay": [*listed, {"any": [80]}]}, pool=some, time=TIME,
+                      relay={"connect": "5s"}),
+        "open": slim(image=SLIM, network="open", pool=some, time=TIME),
+        "side": slim(image=SLIM, network={"join": SIDE}, pool=some, time=TIME),
         "later": slim(image=SLIM, network={"join": "later-net"}, pool=none),
     }
 
@@ -129,18 +135,18 @@ TRIES = """
 import errno, json, socket, sys, urllib.request
 direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def page(url):
-    return lambda: direct.open(url, timeout=3).read().decode().split()[0]
+    return lambda: direct.open(url, timeout=%(answer_s)d).read().decode().split()[0]
 def ask(target, data, *kind, answered=True):
     def work():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, *kind) as s:
-            s.settimeout(3)
+            s.settimeout(%(answer_s)d)
             s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             s.connect(target)
             s.send(data)
             return "answered" if answered and s.recv(1000) else "sent"
     return work
 def connect(*target):
-    return lambda: socket.create_connection(target, 3).close()
+    return lambda: socket.create_connection(target, %(answer_s)d).close()
 def raw(*kind):
     return lambda: socket.socket(*kind).close()
 query = bytes([1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0,
@@ -181,11 +187,18 @@ UNREACHABLE = ("gateway", "gateway of the other network", "the machine's own add
                "the internet", "the name server", "multicast", "broadcast", "ping")
 
 
+def is_quiet(service, policy):
+    """Its container is parked, and none of any policy comes or goes: they speak as they do."""
+    pools = service.get("native", "/v1/pools").json["pools"]
+    busy = sum(p["starting"] + p["running"] + p["removing"] for p in pools)
+    return not busy and any(p["policy"] == policy and p["parked"] for p in pools)
+
+
 class Watched:
     """A run, and what was seen of it: packets in its container, at the engine's side of it."""
 
     def __init__(self, world, code, policy):
-        world.service.wait_parked(policy)
+        wait_for(lambda: is_quiet(world.service, policy), START_S, "what others left is gone")
         with ExitStack() as stack:
             engine_side = stack.enter_context(Capture(world.engine.net))
             inside = {}
@@ -211,7 +224,8 @@ class Watched:
 def try_all(world, policy):
     code = TRIES % {
         "gateway": GATEWAY, "side_gateway": SIDE_GATEWAY, "host": HOST, "www": WWW, "dns": DNS,
-        "inner": INNER, "metadata": METADATA, "db": world.db["bridge"], "side_db": world.db[SIDE]}
+        "inner": INNER, "metadata": METADATA, "db": world.db["bridge"], "side_db": world.db[SIDE],
+        "answer_s": ANSWER_S}
     watched = Watched(world, code, policy)
     return json.loads(watched.stdout), watched
 
@@ -228,9 +242,9 @@ import socket, urllib.request
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
     s.connect(("9.9.9.80", 80))
     print(s.getsockname()[0])
-def get(url):
+def get(url, within=20):
     try:
-        with urllib.request.urlopen(url, timeout=20) as r:
+        with urllib.request.urlopen(url, timeout=within) as r:
             return r.read().decode()
     except OSError as e:
         return str(e)
@@ -292,9 +306,9 @@ def test_rules_of_the_machines_firewall_hold(world):
     rules = [("INPUT", "--in-interface", "docker0", "--jump", "DROP"),
              ("DOCKER-USER", "--in-interface", "docker0", "--destination", "169.254.0.0/16",
               "--jump", "DROP")]
-    code = WHERE.replace("timeout=20", "timeout=1.5") + f"""
+    code = WHERE + f"""
 for url in ("http://{GATEWAY}:8080/", "http://{HOST}:8080/", "http://{METADATA}/"):
-    print("timed out" in get(url))
+    print("timed out" in get(url, 1.5))
 print(get("http://www.far.test/"))
 """
     del world.servers.reached[:]

@@ -61,7 +61,7 @@ def test_a_pool_grows_with_use(start):
 def test_an_idle_pool_shrinks_to_one_and_then_to_its_minimum(make_service):
     """`idle` is short here, so on a busy machine there may never be two of them."""
     service = make_service(policies=alone(pool=pool(1)) | {
-        "rare": {"image": SLIM, "pool": {"min": 0, "max": 2, "idle": "2s"}}}).start()
+        "rare": {"image": SLIM, "pool": {"min": 0, "max": 2, "idle": "4s"}}}).start()
     targets = []
 
     def look(target):
@@ -73,7 +73,7 @@ def test_an_idle_pool_shrinks_to_one_and_then_to_its_minimum(make_service):
     assert look(0)
     assert ids(service, policy="rare") == set()
     assert service.native("print(6 * 7)", policy="rare").json["stdout"] == "42\n"
-    wait_for(lambda: look(1), 30, "one that is kept")
+    wait_for(lambda: look(1), what="one that is kept")
     wait_for(lambda: look(0), 60, "the minimum")
     assert targets in ([0, 2, 1, 0], [0, 1, 0])  # a slow look may miss the two
     wait_for(lambda: not ids(service, policy="rare"), 60, "their removal")
@@ -121,7 +121,7 @@ def test_the_dead_are_never_handed_out(start):
             engine.call("POST", f"/containers/{victim}/kill")
         runs = [clients.send(service.native, "print(6 * 7)") for _ in range(3)]
         wait_for(lambda: not {c["Id"] for c in service.containers() if c["State"] == "running"}
-                 & set(everyone[:2]), 30, "their end")
+                 & set(everyone[:2]), what="their end")
     for run in runs:
         reply = run.result()
         assert (reply.status, reply.json["stdout"]) == (200, "42\n")
@@ -149,7 +149,7 @@ def queued(start, most, **keys):
 
 
 def wait_waiting(service, count):
-    wait_for(lambda: service.pool("default")["waiting"] == count, 30, f"{count} in line")
+    wait_for(lambda: service.pool("default")["waiting"] == count, what=f"{count} in line")
 
 
 def test_a_full_line_is_said_at_once(start):
@@ -187,13 +187,13 @@ def test_a_wait_costs_a_program_none_of_its_time(start):
     code = "import time; time.sleep(2); print('whole')"
     with Clients() as clients:
         began = time.monotonic()
-        run = clients.send(service.native, code, timeout=4)
+        run = clients.send(service.native, code, timeout=6)
         wait_waiting(service, 1)
-        wait_for(lambda: time.monotonic() > began + 4, 30, "more than its time")
+        wait_for(lambda: time.monotonic() > began + 6, what="more than its time")
         holder.close()
         reply = run.result().json
     assert (reply["outcome"], reply["stdout"]) == ("ok", "whole\n")
-    assert reply["timings"]["queue_ms"] >= 3000
+    assert reply["timings"]["queue_ms"] >= 5000
 
 
 def test_nobody_waits_for_ever(start):
@@ -214,7 +214,7 @@ def test_a_client_that_leaves_takes_its_container_along(start):
     connection = begin(service, LONG)
     wait_running(service, "default", 1)
     connection.close()
-    wait_gone(service, {container}, 30)
+    wait_gone(service, {container}, 60)
     assert service.native("print(6 * 7)").json["stdout"] == "42\n"
 
 
@@ -274,7 +274,7 @@ def test_a_service_that_starts_before_the_engine(make_service, homes):
     service = make_service(policies=alone(pool=pool(1)),
                            settings={"engine": {"host": proxy.url}}).launch()
     assert service.get("native", "/ready").status == 503
-    wait_for(lambda: service.native("print(1)").status == 503, 30, "a refusal")
+    wait_for(lambda: service.native("print(1)").status == 503, what="a refusal")
     proxy.mend()
     wait_for(lambda: service.get("native", "/ready").status == 200, 60, "/ready")
     assert service.native("print(6 * 7)").json["stdout"] == "42\n"

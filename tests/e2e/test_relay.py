@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import engine
 import pytest
 from observe import pool, slim
+from ports import closed_port
 from relay_targets import (
     HOST,
     Bell,
@@ -19,7 +20,6 @@ from relay_targets import (
     Reset,
     Totals,
     certificates,
-    closed_port,
     serving,
     silent_port,
 )
@@ -44,7 +44,7 @@ def targets(tmp_path_factory):
             "page": Page, "late": Late, "bell": Bell}.items()}
         ports["tls"] = stack.enter_context(serving(Page, context=context))
         ports["silent"] = stack.enter_context(silent_port())
-        ports["down"] = closed_port()
+        ports["down"] = stack.enter_context(closed_port())
         yield ports | {"authority": authority}
         Deaf.done.set()
 

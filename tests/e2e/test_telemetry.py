@@ -26,12 +26,13 @@ def contents(reply):
 def test_the_type_of_the_content_is_not_looked_at(service):
     body = json.dumps({"code": "print(1)", "language": 7, "x": [None]}).encode()
     for kind in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/xml"}):
+        service.wait_parked("telemetry")
         assert service.ask("telemetry", "POST", "/", body, kind).json["std_out"] == "1\n"
 
 
 def test_both_routes_and_a_query_string(service):
     for path in ("/", "/execute", "/?a=1", "/execute?wait=0"):
-        assert service.post("telemetry", path, {"code": "print(1)"}).json["ok"] is True
+        assert service.patiently("telemetry", path, {"code": "print(1)"}).json["ok"] is True
 
 
 def test_a_language_models_answer_is_read(service):

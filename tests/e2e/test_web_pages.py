@@ -12,6 +12,7 @@ DIALECTS = ("aiq", "telemetry", "native", "executor")
 ASKED = (*DIALECTS, "generator")  # its programs are a model's
 ROUTES = {"aiq": "/execute", "telemetry": "/", "native": "/v1/runs", "executor": "/execute",
           "generator": "/api/generate-code"}
+POLICIES = {"aiq": "aiq", "telemetry": "telemetry", "native": "default", "executor": "executor"}
 BODY = {"generated_code": "print(1)", "code": "print(1)", "timeout": 30}
 ALLOWED = "https://console.example"
 EVIL = "https://evil.example"
@@ -123,6 +124,7 @@ def test_programs_and_own_pages_may_ask(service, dialect):
         reply = ask(service, dialect, headers, "GET", "/health")
         assert reply.status == 200, headers
         assert "Access-Control-Allow-Origin" not in reply.headers
+    service.wait_parked(POLICIES[dialect])
     assert ran(ask(service, dialect, allowed[4]))
 
 
@@ -141,6 +143,7 @@ def with_cors(homes):
 @every_port_that_runs_code
 def test_a_listed_page_is_answered(with_cors, dialect):
     headers = {"Origin": ALLOWED, "Sec-Fetch-Site": "cross-site"}
+    with_cors.wait_parked(POLICIES[dialect])
     reply = ask(with_cors, dialect, headers)
     assert ran(reply), reply.text
     assert reply.headers["Access-Control-Allow-Origin"] == ALLOWED

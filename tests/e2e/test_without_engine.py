@@ -1,18 +1,17 @@
 """`engine.host: none`: the generator as a service without a keeper, programs run elsewhere."""
 
-import contextlib
 import http.server
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 
 import pytest
 import service as services
 from observe import Clients
+from ports import free_ports
 from service import wait_for
 from test_metrics_format import check_text
 
@@ -89,10 +88,7 @@ def test_it_tells_its_figures(make_service, cohere_standin, elsewhere):
 
 
 def test_a_front_that_dies_is_started_again(make_service, cohere_standin, elsewhere):
-    with contextlib.closing(socket.socket()) as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    listeners = [{"port": port, "dialects": ["generator"]}]
+    listeners = [{"port": free_ports(1)[0], "dialects": ["generator"]}]
     one = make_service(settings=settings(listeners=listeners),
                        env=environment(cohere_standin, elsewhere)).launch()
     first = one.children()["front"]
@@ -152,7 +148,7 @@ def test_it_needs_no_rights(make_service, cohere_standin, elsewhere):
             [program, "serve", "--config", str(one.config)], cwd=one.home, stdout=log, stderr=log,
             stdin=subprocess.DEVNULL, env=one.environment(), start_new_session=True,
             user=NOBODY, group=NOBODY, extra_groups=[])
-    wait_for(lambda: one._read_ports(0) == 1 or one._is_gone(), 20, "it listens")
+    wait_for(lambda: one._read_ports(0) == 1 or one._is_gone(), what="it listens")
     assert generate(one, cohere_standin)["output"] == "ran print(6 * 7)"
     # A front that is taken over may not read the other children's secrets from the monitor.
     reader = subprocess.run(["cat", f"/proc/{one.process.pid}/environ"], capture_output=True,

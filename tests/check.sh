@@ -44,9 +44,9 @@ step_valgrind() { $make BUILD=debug valgrind; }
 step_fuzz() { $make fuzz-replay; }
 step_standins() {
     $make "$standins/ready"
-    pytest_of "$standins" --timeout=120 tests/standins_proof
+    pytest_of "$standins" --timeout=300 tests/standins_proof
 }
-step_slack() { python_tests --timeout=120 tests/slack; }
+step_slack() { python_tests --timeout=300 tests/slack; }
 step_images() {
     images/build.sh
     images/selftest.sh

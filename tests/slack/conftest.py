@@ -30,7 +30,7 @@ from standins.running import StandIn, make_certificate  # noqa: E402
 
 TOP = HERE.parents[1]
 PROGRAM = pathlib.Path(os.environ.get("ONESHOT_BIN", TOP / "build/release/oneshot")).resolve()
-STOP_S = 30.0
+STOP_S = WAIT_S = 60.0
 LOOK_S = 0.02
 BOT, APP = "xoxb-standin", "xapp-standin"
 
@@ -121,7 +121,7 @@ class Bot:
     def log(self) -> str:
         return (self.home / "log").read_text()
 
-    def wait_log(self, word: str, within_s: float = 20.0) -> None:
+    def wait_log(self, word: str, within_s: float = WAIT_S) -> None:
         """Nobody announces what is logged: looks again and again."""
         deadline = time.monotonic() + within_s
         while word not in self.log():

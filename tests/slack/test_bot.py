@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 
 import pytest
-from conftest import APP, BOT, PROGRAM, result
+from conftest import APP, BOT, PROGRAM, STOP_S, result
 
 UNDELIVERED = ("<@U1> Slack could not be reached when your request was to be answered. "
                "Please send it again.")
@@ -168,7 +168,7 @@ def test_what_was_under_way_is_told_as_interrupted(make_bot, slack, generator, n
 
 
 def test_a_stop_waits_for_what_is_under_way(make_bot, slack, generator):
-    bot = make_bot(more={"drain": "20s"}).start()
+    bot = make_bot(more={"drain": "120s"}).start()
     generator.gate.clear()
     sent = bot.send("!agent x")
     bot.texts(sent, 1)
@@ -177,11 +177,11 @@ def test_a_stop_waits_for_what_is_under_way(make_bot, slack, generator):
     assert bot.process.poll() is None
     generator.gate.set()
     assert bot.texts(sent, 2)[1] == DONE
-    assert bot.process.wait(20) == 0
+    assert bot.process.wait(STOP_S) == 0
 
 
 def test_a_second_signal_does_not_wait(make_bot, slack, generator):
-    bot = make_bot(more={"drain": "60s"}).start()
+    bot = make_bot(more={"drain": "10m"}).start()
     generator.gate.clear()
     bot.texts(bot.send("!agent x"), 1)
     bot.process.send_signal(signal.SIGTERM)
@@ -202,7 +202,7 @@ def test_a_damaged_ledger_is_put_aside(make_bot, slack):
 
 def test_one_bot_for_a_state_directory(bot):
     second = subprocess.run([str(PROGRAM), "slack", "--config", str(bot.home / "oneshot.yaml")],
-                            text=True, capture_output=True, timeout=20, check=False)
+                            text=True, capture_output=True, timeout=STOP_S, check=False)
     assert second.returncode == 4
     assert "another bot" in second.stderr
 
@@ -520,5 +520,5 @@ def test_no_secret_is_logged(bot, slack):
     ({"api_url": "https://slack.com"}, "/api/")])
 def test_missing_settings_are_told(make_bot, settings, word):
     bot = make_bot(settings=settings).start(connected=False)
-    assert bot.process.wait(20) == 2
+    assert bot.process.wait(STOP_S) == 2
     assert word in bot.log()

@@ -16,7 +16,8 @@ TESTS = pathlib.Path(__file__).resolve().parents[1]
 TOP = TESTS.parent
 HEAVY = TOP / "build/venv-standins/bin/python"  # of what has packages to import
 STOP_S = 20.0
-REPLY_S = 60.0
+WAIT_S = 60.0
+REPLY_S = 180.0  # which may be the end of a wait
 
 
 class StandIn:
@@ -70,7 +71,7 @@ class StandIn:
         words = urllib.parse.urlencode(query)
         return self.get(f"/control/log?{words}")["entries"]  # type: ignore[no-any-return]
 
-    def wait(self, count: int = 1, timeout_s: float = 20.0, **query: Any) -> list[dict[str, Any]]:
+    def wait(self, count: int = 1, timeout_s: float = WAIT_S, **query: Any) -> list[dict[str, Any]]:
         """The same, once there are `count` of them."""
         found = self.log(count=count, timeout_s=timeout_s, **query)
         assert len(found) >= count, f"{len(found)} of {count} {query} within {timeout_s} s: {found}"

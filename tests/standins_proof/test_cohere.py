@@ -22,6 +22,7 @@ MODEL = "command-a-reasoning-08-2025"
 V1_MODEL = "command-a-03-2025"
 PLOT = "plot inverter voltage vs current from the last hour"
 ONCE = {"max_retries": 0}
+WITHIN_S = 60
 
 # What the client raises for each scenario that refuses.
 REFUSALS = {
@@ -88,7 +89,7 @@ def waits(monkeypatch):
 
 
 def post(cohere_standin, path, body, key=standin.KEY):
-    return httpx.post(cohere_standin.url + path, json=body,
+    return httpx.post(cohere_standin.url + path, json=body, timeout=WITHIN_S,
                       headers={"Authorization": f"Bearer {key}"})
 
 
@@ -337,7 +338,7 @@ def test_slow_reply_is_held_as_a_whole(cohere_standin, v2):
     asking.start()
     cohere_standin.wait(kind="waiting", tokens=0)
     cohere_standin.control(release=100)
-    asking.join(20)
+    asking.join(WITHIN_S)
     assert text_of(replies[0]).startswith("```python")
 
 

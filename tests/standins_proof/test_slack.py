@@ -22,7 +22,7 @@ from slack_sdk.socket_mode.response import SocketModeResponse
 from standins import web
 
 BOT_TOKEN, APP_TOKEN, SECRET = "xoxb-standin", "xapp-standin", "standin-signing-secret"
-WITHIN_S = 20
+WITHIN_S = 60
 
 
 def client_of(slack_standin, token=BOT_TOKEN, **more):

@@ -141,12 +141,10 @@ def test_late_end_report_does_not_count(run: Run) -> None:
 
 def test_cancel_ends_at_once(make: MakeBox) -> None:
     box = make()
-    box.start("print('on')\nimport time\ntime.sleep(60)")
+    box.start("print('on')\nimport time\ntime.sleep(600)")
     box.wait_for(frames.STDOUT, b"on")
-    begin = time.monotonic()
     box.send(frames.frame(frames.CANCEL))
-    result = box.wait()
-    assert result.end == "cancelled" and time.monotonic() - begin < 1.5
+    assert box.wait(SOON_S).end == "cancelled"
 
 
 def test_cancel_before_go_runs_nothing(make: MakeBox) -> None:

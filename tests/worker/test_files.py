@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -215,11 +214,11 @@ def test_directory_swapped_for_a_link_is_not_entered(run: Run) -> None:
 
 
 def test_sparse_files_cost_only_what_is_sent(run: Run) -> None:
-    code = "for n in range(50):\n    f = open(f's{n:02}', 'wb')\n    f.truncate(60 << 20)\n    f.close()"
-    begin = time.monotonic()
+    code = "for n in range(900):\n    f = open(f's{n:03}', 'wb')\n    f.truncate(60 << 20)\n    f.close()"
     result = run(code, flags=GATHER)
-    assert result.files == {} and time.monotonic() - begin < 5.0
-    assert set(result.omissions().values()) == {"too_big"} and len(result.omitted) == 50
+    # To read 53 GB takes longer on any machine, to leave them out takes none a second.
+    assert result.files == {} and result.elapsed_s < 10.0
+    assert set(result.omissions().values()) == {"too_big"} and len(result.omitted) == 900
     assert result.omitted[0].size == 60 << 20
 
 

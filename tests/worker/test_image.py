@@ -104,11 +104,11 @@ def build(tag: str) -> tuple[list[str], str, float]:
     return ids, done.stdout, took
 
 
-def test_a_second_build_changes_nothing_and_takes_seconds(own_tag: str) -> None:
+def test_a_second_build_changes_nothing_and_makes_nothing(own_tag: str) -> None:
     first, _, _ = build(own_tag)
     second, said, took = build(own_tag)
     assert second == first
     # Progress is a line for each stage, with the seconds that it took.
     for stage in ("oneshot/python-slim", "oneshot/python"):
         assert re.search(rf"^{stage} +\d+ s$", said, re.M), said
-    assert took < 60, said
+    assert took < 300, said  # where anything were made again, the downloads alone take longer

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+import engine
 import frames
 from box import StreamEnded
 from conftest import MakeBox
@@ -136,7 +137,7 @@ def test_calls_are_carried_with_their_number_and_answered(make: MakeBox) -> None
     box = make()
     box.start(SEND + "send(0x47, b'{}', ident=300)\nhead = os.read(3, 8)\n"
               "print(struct.unpack('<BBHI', head), os.read(3, 100))")  # fmt: skip
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + engine.DEADLINE_S
     while True:
         kind, _, ident, data = box.next(deadline)
         if kind == frames.CALL:

@@ -176,16 +176,21 @@ static inline void rig_turn(struct rig *r, int64_t until)
     relay_serve(r->relay, p, n);
 }
 
-/* The next frame, within the time; type 0: none. */
+/*
+ * The next frame, within the time; type 0: none. The last look is one that began behind the time: a
+ * busy machine may have left none for those before.
+ */
 static inline struct frame rig_next_within(struct rig *r, int ms)
 {
     int64_t until = clock_ms() + ms;
     const uint8_t *data;
+    bool is_late = false;
     size_t n;
 
     while (!relay_next(r->relay, &data, &n)) {
-        if (clock_ms() >= until)
+        if (is_late)
             return (struct frame){.type = 0};
+        is_late = clock_ms() >= until;
         rig_turn(r, until);
     }
     MUST(n >= FRAME_HEAD && n == FRAME_HEAD + le_get32(data + 4));

@@ -147,7 +147,7 @@ static void rig_lose_keeper(struct run_rig *r)
 /* The container says this. */
 static void rig_say_buf(struct run_rig *r, const struct buf *b)
 {
-    (void)!io_write_all(r->stream, buf_get(b), b->len, clock_ms() + patient(1000), NULL);
+    (void)!io_write_all(r->stream, buf_get(b), b->len, clock_ms() + patient(10000), NULL);
 }
 
 static void rig_say(struct run_rig *r)

@@ -142,7 +142,7 @@ static struct task *finished(void)
         t = crew_take(crew);
         if (t)
             return t;
-        ck_assert_int_eq(io_wait(crew_fd(crew), POLLIN, clock_ms() + patient(4000)), 1);
+        ck_assert_int_eq(io_wait(crew_fd(crew), POLLIN, clock_ms() + patient(20000)), 1);
     }
 }
 

@@ -34,7 +34,7 @@
     "{\"State\":{\"Status\":\"exited\",\"Running\":false,\"OOMKilled\":true,\"ExitCode\":137}}"
 
 /* SPARE_MS is for machines that are busy with other things. */
-enum { SHORT_MS = 100, LONG_MS = 4000, SPARE_MS = 2000 };
+enum { SHORT_MS = 100, LONG_MS = 20000, SPARE_MS = 20000 };
 
 struct pair {
     struct fake_engine *f;

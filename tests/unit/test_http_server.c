@@ -152,9 +152,11 @@ START_TEST(a_new_connection_takes_the_place_of_the_longest_idle_one)
     for (size_t i = 0; i < 4; i++) {
         fds[i] = rig_dial(s);
         ask(fds[i], GET("/hello"), 200);
+        RIG_UNTIL(http_server_busy(s) == 0); /* it becomes idle behind its reply */
         (void)poll(NULL, 0, 3); /* so that no two became idle in the same millisecond */
     }
     ask(fds[0], GET("/hello"), 200);
+    RIG_UNTIL(http_server_busy(s) == 0);
     fds[4] = rig_dial(s);
     ask(fds[4], GET("/hello"), 200);
     ck_assert(rig_is_closed(fds[1]));

@@ -102,9 +102,10 @@ static int64_t drip(int fd, const char *text)
     return clock_ms() - began;
 }
 
+/* A busy machine may come to it later, but before the other limits, of ten seconds. */
 static void expect_cut_after(int64_t took, int64_t least, int64_t most)
 {
-    ck_assert_msg(took >= least - 20 && took <= most + patient(1000), "%lld ms, not %lld..%lld",
+    ck_assert_msg(took >= least - 20 && took <= most + patient(7000), "%lld ms, not %lld..%lld",
                   (long long)took, (long long)least, (long long)most);
 }
 
@@ -192,14 +193,14 @@ START_TEST(no_deadline_runs_while_a_handler_works_or_a_stream_waits)
     struct rig_reply r;
     int fd, stream;
 
-    l.idle_ms = l.header_ms = l.body_ms = l.stall_ms = patient(100);
+    l.idle_ms = l.header_ms = l.body_ms = l.stall_ms = patient(2 * SHORT_MS);
     s = rig_open(&l, apis, NULL);
     fd = rig_dial(s);
     rig_say(fd, GET("/held"));
     stream = rig_dial(s);
     rig_say(stream, GET("/slow-stream"));
     RIG_UNTIL(atomic_load(&entered) == 2);
-    (void)poll(NULL, 0, (int)patient(500));
+    (void)poll(NULL, 0, (int)patient(4 * SHORT_MS));
     atomic_store(&go_on, 1);
     r = rig_read(fd, true);
     ck_assert_str_eq(buf_get(&r.body), "held");
@@ -237,6 +238,7 @@ END_TEST
 /* As slow as the rule allows is not cut, however long it takes in all. */
 START_TEST(a_client_that_reads_steadily_is_not_cut)
 {
+    enum { STALL_MS = 4 * SHORT_MS, STEPS = BIG >> 20, STEP_MS = 2 * STALL_MS / STEPS };
     struct http_limits l = rig_limits();
     struct http_server *s;
     auto_free char *piece = xmalloc(1 << 20);
@@ -244,13 +246,13 @@ START_TEST(a_client_that_reads_steadily_is_not_cut)
     ssize_t n;
     int fd;
 
-    l.stall_ms = patient(SHORT_MS);
+    l.stall_ms = patient(STALL_MS);
     s = rig_open(&l, apis, NULL);
     fd = rig_dial(s);
     rig_say(fd, "GET /big HTTP/1.1\r\n" H "Connection: close\r\n\r\n");
     while ((n = recv(fd, piece, 1 << 20, 0)) > 0) {
         got += (size_t)n;
-        (void)poll(NULL, 0, 20);
+        (void)poll(NULL, 0, STEP_MS);
     }
     ck_assert_int_eq(n, 0);
     ck_assert_uint_gt(got, BIG);

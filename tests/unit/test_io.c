@@ -16,7 +16,7 @@
 #include "base/random.h"
 #include "unit.h"
 
-enum { SOON = 50, LATER = 4000, PLENTY = 3 * 1024 * 1024 };
+enum { SOON = 50, LATER = 20000, PLENTY = 3 * 1024 * 1024 };
 
 static int ends[2];
 

@@ -161,12 +161,12 @@ END_TEST
 
 START_TEST(patience_ends)
 {
-    static const char *const replies[] = {"HTTP/1.1 503 No\r\nRetry-After: 5\r\n\r\n", FINE, NULL};
+    static const char *const replies[] = {"HTTP/1.1 503 No\r\nRetry-After: 50\r\n\r\n", FINE, NULL};
     auto_free char *asked = NULL;
     struct rig g;
 
     begin(&g, replies);
-    g.web.patience_ms = 3000;
+    g.web.patience_ms = 30000;
     ck_assert_int_lt(slack_post(&g.web, &here, "x", &g.err), 0);
     ck_assert_int_eq(g.err.kind, ERR_BUSY);
     asked = end(&g, 1);

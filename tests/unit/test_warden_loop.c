@@ -373,14 +373,15 @@ START_TEST(the_first_deadline_is_a_signal_and_the_second_the_end)
 {
     struct outcome_report r;
 
+    /* By then the shell has come to its trap, on a busy machine, too. */
     begin_run(UP TAKE_JOB "trap 'printf last' XCPU; printf on; while :; do sleep 0.01; done", 0,
-              100);
+              1000);
     expect(FRAME_STDOUT, "on");
     expect(FRAME_STDOUT, "last");
     expect(FRAME_ENDED, NULL);
     r = expect_result();
     ck_assert_int_eq(r.end, END_TIMEOUT);
-    ck_assert_int_ge((int64_t)r.wall_us, 1000 * patient(150));
+    ck_assert_int_ge((int64_t)r.wall_us, 1000 * patient(1050));
     finish(10);
 }
 END_TEST
@@ -388,7 +389,7 @@ END_TEST
 START_TEST(a_worker_that_heeds_the_first_deadline_is_not_waited_for)
 {
     begin_run(UP TAKE_JOB "trap \"" END_7 "exec sleep 1000\" XCPU; while :; do sleep 0.01; done", 0,
-              60);
+              600);
     expect(FRAME_ENDED, NULL);
     ck_assert_int_eq(expect_result().end, END_TIMEOUT);
     finish(10);

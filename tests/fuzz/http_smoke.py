@@ -229,7 +229,7 @@ def is_head(data: bytes) -> int:
 
 def exchange(port: int, data: bytes, source: str) -> bytes:
     with socket.socket() as s:
-        s.settimeout(10)
+        s.settimeout(60)
         s.bind((source, 0))
         s.connect(("127.0.0.1", port))
         got = b""

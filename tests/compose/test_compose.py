@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from service import wait_for
 from standins.running import HEAVY, judged
 
 OWNER = 12345
+PATIENCE_S = 120.0
 GENERATOR = f"{NAME}-generator"
 GENERATOR_STATE = f"{NAME}_generator-state"
 GENERATOR_USER = "61001:61001"
@@ -46,11 +48,19 @@ def containers_of(instance: str) -> list[str]:
 
 
 def ask(port: int, path: str, body: object = None, within: float = 60) -> dict:
+    """Again where it is told to come again, which a busy machine may cause."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", json.dumps(body).encode() if body else None,
         {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=within) as reply:
-        return json.load(reply)
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=within) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or time.monotonic() > deadline:
+                raise
+            time.sleep(float(error.headers["Retry-After"]))
 
 
 @pytest.fixture(scope="module")

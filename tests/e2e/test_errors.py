@@ -341,8 +341,9 @@ def busy(make_service):
 
     def make(**queue):
         keys = {"image": "oneshot/python-slim", "warm": [], "queue": queue} | LONG
-        service = make_service(settings={"pools": {"containers": len(DIALECTS)}},
-                               policies=for_all(keys)).launch()
+        service = make_service(
+            settings={"pools": {"containers": len(DIALECTS)}, "drain": "1s"},
+            policies=for_all(keys)).launch()
         made.append(service)
         for name in POLICIES.values():
             service.wait_parked(name, 1, 120)

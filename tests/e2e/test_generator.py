@@ -385,7 +385,7 @@ def test_past_its_time_the_best_attempt_is_returned(make_service, model):
 
 
 def test_a_model_that_is_too_slow_is_told_or_leaves_what_there_is(make_service, model):
-    service = make(make_service, model, GENERATE_TIMEOUT="8s")
+    service = make(make_service, model, GENERATE_TIMEOUT="6s")
     model.control(scenario="slow")
     reply = generate(service)
     assert reply.status == 502

@@ -61,7 +61,7 @@ def test_a_pool_grows_with_use(start):
 def test_an_idle_pool_shrinks_to_one_and_then_to_its_minimum(make_service):
     """`idle` is short here, so on a busy machine there may never be two of them."""
     service = make_service(policies=alone(pool=pool(1)) | {
-        "rare": {"image": SLIM, "pool": {"min": 0, "max": 2, "idle": "4s"}}}).start()
+        "rare": {"image": SLIM, "pool": {"min": 0, "max": 2, "idle": "2s"}}}).start()
     targets = []
 
     def look(target):

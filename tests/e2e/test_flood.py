@@ -11,7 +11,7 @@ from service import REPLY_S, wait_for
 
 MIB = 1 << 20
 TIMEOUT_S = 3.0
-SLACK_S = 60.0 * SLACK  # a quiet machine needs none
+SLACK_S = 5.0 * SLACK  # a quiet machine needs none
 GROWTH_MAX_KB = 16 * 1024
 
 FLOOD = """

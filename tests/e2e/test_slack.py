@@ -182,11 +182,11 @@ def test_an_event_that_is_not_for_us_is_acknowledged(running, slack):
 
 def test_an_event_is_acknowledged_at_once_while_the_model_is_slow(running, slack, model):
     model.control(scenario="slow")
+    slack.control(ack_within_s=3)  # as Slack does
     sent = [over_http(slack, running, f"!agent {n}") for n in range(6)]
-    found = [outcome(slack, one) for one in sent]
-    assert {one["outcome"] for one in found} == {"acknowledged"}
-    # Slack waits for no more than three seconds. One of them had the machine.
-    assert min(one["ms"] for one in found) < 3000
+    for one in sent:
+        found = outcome(slack, one)
+        assert found["outcome"] == "acknowledged" and found["ms"] < 3000
     assert len(texts(slack, over_http(slack, running), 1)) == 1
     model.control(scenario="good", release=100_000)
     for one in sent:

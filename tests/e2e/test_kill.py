@@ -23,7 +23,7 @@ from service import Service, wait_for
 PARKED = 20
 RUNNING = 5
 GONE_S = 5.0
-# Loaded machines are slower than any goal; a quiet one must meet it: `make bench` asks with no slack.
+# Loaded machines are slower than any goal; a quiet one must meet it (`make bench`, with no slack).
 SLACK_S = 10.0 * SLACK
 LONG = "import time; print('begun', flush=True); time.sleep(100)"
 LOST = "infrastructure failure, the program may have run"

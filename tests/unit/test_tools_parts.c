@@ -200,7 +200,18 @@ static const struct {
     {"{\"allOf\":[{\"minimum\":1},{\"maximum\":2}]}",                                   "3",                          "argument 'v' must be at most 2"              },
     {"{\"properties\":{\"a\":false}}",                                                  "{\"a\":1}",                  "argument 'v.a' is not allowed"               },
     {"{\"type\":17,\"enum\":5,\"items\":7,\"anyOf\":{},\"pattern\":[]}",                "[1]",                        NULL                                          },
-    {"{}",                                                                              "{\"anything\":[1,2]}",       NULL                                          },
+    {"{\"type\":[\"string\",\"null\"]}",                                                "\"x\"",                      NULL                                          },
+    {"{\"type\":[\"integer\",\"string\"]}",                                             "\"x\"",                      NULL                                          },
+    {"{\"type\":[\"integer\",\"string\"]}",                                             "true",                       "argument 'v' must be an integer"             },
+    {"{\"const\":3}",                                                                   "3",                          NULL                                          },
+    {"{\"exclusiveMinimum\":0,\"exclusiveMaximum\":2}",                                 "1",                          NULL                                          },
+    {"{\"minimum\":0,\"maximum\":0,\"exclusiveMinimum\":false}",                        "0",                          NULL                                          },
+    {"{\"minLength\":1,\"maxLength\":1,\"pattern\":\"^.$\"}",                           "\"\xC3\xA4\"",               NULL                                          },
+    {"{\"type\":\"object\",\"required\":[\"a\"],\"additionalProperties\":false,\"properties\":{"
+     "\"a\":{}}}",                                                                                  "{\"a\":1}",                                                                                                    NULL                                                     },
+    {"{\"allOf\":[{\"minimum\":1},{\"maximum\":2}]}",                                                                                 "2",                                                               NULL},
+    {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"boolean\"}]}",                                                                                 "true",                                                 NULL                                    },
+    {"{}",                                                                                 "{\"anything\":[1,2]}",                                                                                                          NULL             },
 };
 
 START_TEST(schemas_say_what_is_wrong)

@@ -1,4 +1,5 @@
-"""A web page must not be able to run code: Origin, Sec-Fetch-Site, Host, forms, CORS."""
+"""A web page must not be able to run code: Origin, Sec-Fetch-Site, Host, forms, CORS. Of the
+generator's port, where a model runs it, see test_generator.py."""
 
 from __future__ import annotations
 
@@ -9,16 +10,13 @@ import pytest
 import service as services
 
 DIALECTS = ("aiq", "telemetry", "native", "executor")
-ASKED = (*DIALECTS, "generator")  # its programs are a model's
-ROUTES = {"aiq": "/execute", "telemetry": "/", "native": "/v1/runs", "executor": "/execute",
-          "generator": "/api/generate-code"}
+ROUTES = {"aiq": "/execute", "telemetry": "/", "native": "/v1/runs", "executor": "/execute"}
 POLICIES = {"aiq": "aiq", "telemetry": "telemetry", "native": "default", "executor": "executor"}
 BODY = {"generated_code": "print(1)", "code": "print(1)", "timeout": 30}
 ALLOWED = "https://console.example"
 EVIL = "https://evil.example"
 
-every_port = pytest.mark.parametrize("dialect", ASKED)
-every_port_that_runs_code = pytest.mark.parametrize("dialect", DIALECTS)
+every_port = pytest.mark.parametrize("dialect", DIALECTS)
 
 
 def ask(service, dialect, headers, method="POST", path=None, body=None):
@@ -109,7 +107,7 @@ def test_a_form_from_nowhere_is_no_program_where_the_type_counts(service, dialec
     assert "X-Run-Id" not in reply.headers
 
 
-@every_port_that_runs_code
+@every_port
 def test_programs_and_own_pages_may_ask(service, dialect):
     port = service.ports[dialect]
     allowed = [
@@ -140,7 +138,7 @@ def with_cors(homes):
         one.remove()
 
 
-@every_port_that_runs_code
+@every_port
 def test_a_listed_page_is_answered(with_cors, dialect):
     headers = {"Origin": ALLOWED, "Sec-Fetch-Site": "cross-site"}
     with_cors.wait_parked(POLICIES[dialect])

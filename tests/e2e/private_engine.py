@@ -239,7 +239,7 @@ class PrivateEngine:
         (self.home / "data").mkdir()
         (self.home / "daemon.json").write_text("{}")
         (self.home / "resolv.conf").write_text(
-            f"nameserver {DNS}\noptions timeout:5 attempts:1\n")
+            f"nameserver {DNS}\noptions timeout:15 attempts:1\n")
         self._connect()
         with self.net.entered(), self.log_path.open("wb") as log:
             self.process = subprocess.Popen(

@@ -103,7 +103,7 @@ def policies():
         "aiq": slim(image=SLIM, pool=none, workspace={"path": ""}),
         "none": slim(image=SLIM, pool=some, time=TIME),
         "relay": slim(image=SLIM, network={"relay": [*listed, {"any": [80]}]}, pool=some, time=TIME,
-                      relay={"connect": "5s"}),
+                      relay={"connect": "4s"}),
         "open": slim(image=SLIM, network="open", pool=some, time=TIME),
         "side": slim(image=SLIM, network={"join": SIDE}, pool=some, time=TIME),
         "later": slim(image=SLIM, network={"join": "later-net"}, pool=none),

@@ -239,7 +239,9 @@ static bool find_inner(struct reading *r, struct span outer, struct span *ret)
             continue;
         }
         r->line_end = NULL; /* that of a line behind this one */
-        if (next_block(r, s, &b) && !is_blank(b.body)) {
+        if (!next_block(r, s, &b))
+            return false;
+        if (!is_blank(b.body)) {
             *ret = b.body;
             return true;
         }

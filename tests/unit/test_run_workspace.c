@@ -783,7 +783,7 @@ START_TEST(a_porter_that_hangs_is_waited_for_once)
     box.on_frame = stop_porter_at_go;
     rig_frame(&box.says, FRAME_ENDED, "");
     for (int i = 0; i < FILES; i++) {
-        char name[8];
+        char name[16];
 
         (void)snprintf(name, sizeof(name), "%d", i);
         say_dir(&box.says, name);

@@ -5,7 +5,7 @@
 # usage: newer_engine.sh SUITE [PYTEST_ARGUMENT...]
 #   SUITE             such as trixie or sid; needs root and mmdebstrap
 #   PYTEST_ARGUMENT   which tests of tests/e2e   (a few that together need every call of an engine)
-#   MIRROR            of Debian                  (http://deb.debian.org/debian)
+#   APT_MIRROR        of Debian                  (what mmdebstrap chooses)
 set -euo pipefail
 START_S=60
 
@@ -28,7 +28,7 @@ make_root() {
     mmdebstrap --quiet --variant=apt --aptopt='APT::Install-Recommends "false"' \
         --aptopt='Acquire::Check-Valid-Until "false"' \
         --include=docker.io,fuse-overlayfs,iproute2,iptables "$suite" "$root" \
-        "${MIRROR:-http://deb.debian.org/debian}"
+        ${APT_MIRROR:+"$APT_MIRROR"}
     mkdir -p "$share"
     echo '{}' >"$share/daemon.json"
     touch "$root/made"

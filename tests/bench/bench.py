@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import platform
@@ -73,6 +74,8 @@ ALONE = ["tokens", "kept"]  # they start services of their own
 # Goals that are kept or not: tests that tell their figures, here without slack for loaded machines.
 KEPT = {"memory": "memory", "freshness": "freshness", "flood": "flood", "kill": "kill",
         "no engine calls": "no_engine_calls", "replies of aiq in time": "aiq -m long"}
+# Of more calls on a machine of this kind; in a run of ours it makes too few for a percentile.
+RIVAL_PRINT_P99_MS = 9
 RIVAL_IMAGE = "oneshot-bench/rival:latest"
 RIVAL_DOCKERFILE = "FROM oneshot/python\nUSER 0\nENTRYPOINT []\n"
 
@@ -178,10 +181,8 @@ class Bench:
         rival = self.rivals.get(what)
         if not rival:
             return
-        goal, is_ahead = "behind us at p50", got.p50 < rival.p50
-        if what == "print":
-            goal, is_ahead = goal + " and p99", is_ahead and got.p99 < rival.p99
-        self.line("  the same by kern-sandbox, prewarmed", rival, goal, is_ahead)
+        self.line("  the same by kern-sandbox, prewarmed", rival, "behind us at p50",
+                  got.p50 < rival.p50)
 
     def head(self, title: str, *columns: str) -> None:
         print(f"\n{title:<44}" + "".join(f"{c:>9}" for c in columns), flush=True)
@@ -212,10 +213,12 @@ class Bench:
         self.head("one at a time, a parked container each, ms", "p50", "p95", "p99")
         for key, what, dialect, policy, code, limit, times, settle in rows:
             n = count if limit < 100 else count // 2
-            goal = f"p50 at most {limit}" if limit else ""
+            goal, most = f"p50 at most {limit}" if limit else "", math.inf
+            if key == "print":
+                goal, most = f"{goal}, p99 {RIVAL_PRINT_P99_MS}", RIVAL_PRINT_P99_MS
             got = self.http(dialect, policy, code, "--parallel", 1, "--count", n, "--paced",
                             "--settle", settle)
-            self.line(what, got, goal, got.p50 <= limit)
+            self.line(what, got, goal, got.p50 <= limit and got.p99 <= most)
             reference = self.docker_run(code, few)
             factor = reference.p50 / got.p50 if got.p50 else 0
             self.line("  the same by docker run --rm", reference,

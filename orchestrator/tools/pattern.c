@@ -1,6 +1,5 @@
 #include "tools/pattern.h"
 
-#include <locale.h>
 #include <regex.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -174,46 +173,11 @@ static int put_next(struct translation *t, struct err *err)
     return put_escape(t, err);
 }
 
-struct pattern {
-    const char *source;
-    bool is_usable;
-    unsigned long cost;
-    size_t work;         /* done with this compilation */
-    locale_t characters; /* 0: this machine has none, and bytes stand for them */
-    regex_t regex;
-};
-
-/* The thread's own; what it was has to be said again. */
-static locale_t speak(const struct pattern *p)
-{
-    return p->characters ? uselocale(p->characters) : uselocale((locale_t)0);
-}
-
-static void pattern_done(struct pattern *p)
-{
-    if (p->is_usable)
-        regfree(&p->regex);
-    if (p->characters)
-        freelocale(p->characters);
-}
-
-/* A service means characters by "." and "{1,20}", not bytes of UTF-8. */
-static bool compile_posix(struct pattern *p, const char *posix)
-{
-    locale_t before;
-
-    p->characters = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-    before = speak(p);
-    p->is_usable = regcomp(&p->regex, posix, REG_EXTENDED | REG_NOSUB) == 0;
-    (void)uselocale(before);
-    return p->is_usable;
-}
-
 /*
  * "Somewhere in the text" is said by the pattern itself: regexec would begin anew at every byte, and
  * so take the square of the time.
  */
-static int compile(const char *pattern, struct pattern *ret, struct err *err)
+static int compile(const char *pattern, regex_t *ret, unsigned long *ret_cost, struct err *err)
 {
     CLEANUP(buf_done) struct buf out = {0};
     struct translation t = {.at = pattern};
@@ -229,27 +193,37 @@ static int compile(const char *pattern, struct pattern *ret, struct err *err)
     out = t.out;
     if (rc < 0 && !out.is_full)
         return -1;
-    if (rc < 0 || t.depth || !compile_posix(ret, buf_get(&out)))
+    if (rc < 0 || t.depth || regcomp(ret, buf_get(&out), REG_EXTENDED | REG_NOSUB) != 0)
         return err_set(err, ERR_INVALID, "the pattern is not a regular expression");
-    ret->cost = t.costs[0];
+    *ret_cost = t.costs[0];
     return 0;
 }
 
 int pattern_check(const char *pattern, struct err *err)
 {
-    struct pattern p = {0};
-    int rc = compile(pattern, &p, err);
+    unsigned long cost;
+    regex_t r;
 
-    pattern_done(&p);
-    return rc;
+    if (compile(pattern, &r, &cost, err) < 0)
+        return -1;
+    regfree(&r);
+    return 0;
 }
 
 /* ---- matching ---- */
 
+struct pattern {
+    const char *source;
+    bool is_usable;
+    unsigned long cost;
+    size_t work; /* done with this compilation */
+    regex_t regex;
+};
+
 static void pattern_free(struct pattern *p)
 {
-    if (p)
-        pattern_done(p);
+    if (p && p->is_usable)
+        regfree(&p->regex);
     free(p);
 }
 
@@ -275,7 +249,7 @@ static struct pattern *take_pattern(struct pattern_use *u, const char *source)
     pattern_use_done(u);
     p = xcalloc(1, sizeof(*p));
     p->source = source;
-    (void)!compile(source, p, NULL);
+    p->is_usable = compile(source, &p->regex, &p->cost, NULL) == 0;
     u->last = p;
     u->work += COMPILE_BYTES * p->cost;
     return p;
@@ -285,8 +259,6 @@ enum pattern_answer pattern_match(struct pattern_use *u, const char *pattern, co
 {
     size_t n = strlen(text);
     struct pattern *p;
-    locale_t before;
-    int rc;
 
     if (u->work > ALL_WORK_MAX)
         return PATTERN_TOO_MUCH;
@@ -296,8 +268,5 @@ enum pattern_answer pattern_match(struct pattern_use *u, const char *pattern, co
     if (n > PATTERN_TEXT_MAX || n * p->cost > WORK_MAX)
         return PATTERN_NO;
     add_work(u, p, n + 1);
-    before = speak(p);
-    rc = regexec(&p->regex, text, 0, NULL, 0);
-    (void)uselocale(before);
-    return rc == 0 ? PATTERN_YES : PATTERN_NO;
+    return regexec(&p->regex, text, 0, NULL, 0) == 0 ? PATTERN_YES : PATTERN_NO;
 }

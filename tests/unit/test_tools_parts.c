@@ -78,39 +78,34 @@ END_TEST
 static const struct {
     const char *pattern, *good, *bad; /* good NULL: it cannot be used */
 } patterns[] = {
-    {"^\\d+$",                                                                       "123",                                  "12a"     },
-    {"^[\\w.-]+@\\w+\\.\\w{2,}$",                                                    "a.b@c.de",                             "a@b.c"   },
-    {"^(?:ab|cd)+$",                                                                 "abcd",                                 "abc"     },
-    {"^light\\.",                                                                    "light.x",                              "lightx"  },
-    {"\\s",                                                                          "a b",                                  "ab"      },
-    {"^[^\\s]+$",                                                                    "ab",                                   "a b"     },
-    {"b",                                                                            "abc",                                  "acd"     },
-    {"^a\\tb$",                                                                      "a\tb",                                 "atb"     },
-    {"^[a-z0-9_]{1,64}$",                                                            "x_1",                                  "X"       },
-    {"^a|b$",                                                                        "ax",                                   "xc"      },
-    {"^.{1,3}$",                                                                     "\xC3\xA4\xE7\x94\xB5\xF0\x9F\x98\x80", "abcd"    },
-    {"^[^,]{2}$",                                                                    "\xC3\xA4\xC3\xB6",                     "\xC3\xA4"},
-    {"^[\xC3\xA4\xC3\xB6]+$",                                                        "\xC3\xB6\xC3\xA4",                     "\xC3\xBC"},
-    {"^\\w+$",                                                                       "ab",                                   "\xC3\xA4"}, /* as in ECMAScript */
-    {"^[\xC3\xA4-\xC3\xBC]$",                                                        NULL,                                   NULL      }, /* of bytes it would be another range */
-    {"(?=x)",                                                                        NULL,                                   NULL      },
-    {"(a)\\1",                                                                       NULL,                                   NULL      },
-    {"\\bx",                                                                         NULL,                                   NULL      },
-    {"a{2000}",                                                                      NULL,                                   NULL      },
-    {"((a{40}){40}){40}",                                                            NULL,                                   NULL      },
-    {"a{99999999999999999999}",                                                      NULL,                                   NULL      },
-    {"a+?",                                                                          NULL,                                   NULL      },
-    {"((((((((((((((((((((((((a+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+", NULL,                                   NULL      },
-    {"a++++++++++++++++++++++++++++++",                                              NULL,                                   NULL      },
-    {"a)(b",                                                                         NULL,                                   NULL      },
-    {"^(a+)+(b+)+(c+)+(d+)+(e+)+(f+)+(g+)+$",                                        "abcdefg",                              "abcdef"  },
-    {"(^a|b$)",                                                                      "xb",                                   "xa"      },
-    {"^(([a-z]+\\.)+[a-z]+)$",                                                       "a.b.c",                                "a..b"    },
-    {"(",                                                                            NULL,                                   NULL      },
-    {"[",                                                                            NULL,                                   NULL      },
-    {"\\",                                                                           NULL,                                   NULL      },
-    {"{",                                                                            NULL,                                   NULL      },
-    {"\\u00e9",                                                                      NULL,                                   NULL      },
+    {"^\\d+$",                                                                       "123",      "12a"   },
+    {"^[\\w.-]+@\\w+\\.\\w{2,}$",                                                    "a.b@c.de", "a@b.c" },
+    {"^(?:ab|cd)+$",                                                                 "abcd",     "abc"   },
+    {"^light\\.",                                                                    "light.x",  "lightx"},
+    {"\\s",                                                                          "a b",      "ab"    },
+    {"^[^\\s]+$",                                                                    "ab",       "a b"   },
+    {"b",                                                                            "abc",      "acd"   },
+    {"^a\\tb$",                                                                      "a\tb",     "atb"   },
+    {"^[a-z0-9_]{1,64}$",                                                            "x_1",      "X"     },
+    {"^a|b$",                                                                        "ax",       "xc"    },
+    {"(?=x)",                                                                        NULL,       NULL    },
+    {"(a)\\1",                                                                       NULL,       NULL    },
+    {"\\bx",                                                                         NULL,       NULL    },
+    {"a{2000}",                                                                      NULL,       NULL    },
+    {"((a{40}){40}){40}",                                                            NULL,       NULL    },
+    {"a{99999999999999999999}",                                                      NULL,       NULL    },
+    {"a+?",                                                                          NULL,       NULL    },
+    {"((((((((((((((((((((((((a+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+", NULL,       NULL    },
+    {"a++++++++++++++++++++++++++++++",                                              NULL,       NULL    },
+    {"a)(b",                                                                         NULL,       NULL    },
+    {"^(a+)+(b+)+(c+)+(d+)+(e+)+(f+)+(g+)+$",                                        "abcdefg",  "abcdef"},
+    {"(^a|b$)",                                                                      "xb",       "xa"    },
+    {"^(([a-z]+\\.)+[a-z]+)$",                                                       "a.b.c",    "a..b"  },
+    {"(",                                                                            NULL,       NULL    },
+    {"[",                                                                            NULL,       NULL    },
+    {"\\",                                                                           NULL,       NULL    },
+    {"{",                                                                            NULL,       NULL    },
+    {"\\u00e9",                                                                      NULL,       NULL    },
 };
 
 static bool pattern_matches(const char *pattern, const char *text)
@@ -169,6 +164,11 @@ START_TEST(patterns_cannot_be_made_to_work_for_ever)
     }
     for (size_t i = 0; i < ARRAY_LEN(slow); i++)
         ck_assert(!pattern_matches(slow[i], text));
+    /* By characters instead of bytes the C library takes seconds for each of these. */
+    for (size_t i = 0; i < PATTERN_TEXT_MAX; i += 2)
+        memcpy(text + i, "\xC3\xA4", 2);
+    for (int i = 0; i < 10; i++)
+        ck_assert(!pattern_matches("^.{1,400}$", text));
     ck_assert_int_lt(unit_cpu_ms() - from, patient(10000));
 }
 END_TEST
@@ -211,7 +211,7 @@ static const struct {
     {"{\"const\":3}",                                                                   "3",                          NULL                                          },
     {"{\"exclusiveMinimum\":0,\"exclusiveMaximum\":2}",                                 "1",                          NULL                                          },
     {"{\"minimum\":0,\"maximum\":0,\"exclusiveMinimum\":false}",                        "0",                          NULL                                          },
-    {"{\"minLength\":1,\"maxLength\":1,\"pattern\":\"^.$\"}",                           "\"\xC3\xA4\"",               NULL                                          },
+    {"{\"minLength\":1,\"maxLength\":1}",                                               "\"\xC3\xA4\"",               NULL                                          },
     {"{\"type\":\"object\",\"required\":[\"a\"],\"additionalProperties\":false,\"properties\":{"
      "\"a\":{}}}",                                                                 "{\"a\":1}",                  NULL                                          },
     {"{\"allOf\":[{\"minimum\":1},{\"maximum\":2}]}",                                   "2",                          NULL                                          },
